@@ -1,0 +1,2 @@
+//! The `frontend` program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The one place that opens media: by URI, beneath its roots, within its limits.

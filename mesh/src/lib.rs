@@ -1,0 +1,1 @@
+//! A circuit-breaking gRPC client for tonic.

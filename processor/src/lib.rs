@@ -1,0 +1,1 @@
+//! Takes every accepted image to the services that work on it.

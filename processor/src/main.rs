@@ -1,0 +1,2 @@
+//! The `processor` program.
+fn main() {}

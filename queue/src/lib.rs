@@ -1,0 +1,1 @@
+//! The wake-up queue: NSQ, or a table in the embedded database.

@@ -1,0 +1,1 @@
+//! Takes images in over HTTP, records them and announces them.

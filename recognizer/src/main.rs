@@ -1,0 +1,2 @@
+//! The `recognizer` program.
+fn main() {}

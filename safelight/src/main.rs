@@ -1,0 +1,2 @@
+//! The `safelight` program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! What every Safelight service has: configuration, logs, probes, metrics, a graceful end.
