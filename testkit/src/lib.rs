@@ -1,1 +1,12 @@
 //! Private servers for tests: MariaDB, nsqd, nsqlookupd, and a proxy that breaks connections.
+//!
+//! Every server is a child process on a free port of 127.0.0.1 with a directory of its own. It dies with
+//! the test process however that ends, and its directory goes with it; nothing that already runs on the
+//! machine is touched. What cannot be started panics with the end of the server's log, because a test can
+//! do nothing better with it.
+
+mod mariadb;
+mod server_process;
+
+pub use mariadb::MariaDb;
+pub use server_process::{ServerDirectory, ServerProcess, free_port};
