@@ -1,0 +1,135 @@
+use image::metadata::Orientation;
+use image::{DynamicImage, GrayImage, RgbImage};
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+use crate::error::MediaError;
+
+/// A JPEG whose header has been read.
+///
+/// The decoder is used directly, and not through the crate `image`, because that one decodes leniently:
+/// half a file becomes a picture whose lower half is grey. Here headers are read leniently, as cameras write
+/// odd ones, and the picture data strictly.
+pub(crate) struct Jpeg<'a> {
+    decoder: JpegDecoder<ZCursor<&'a [u8]>>,
+    bytes: &'a [u8],
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) orientation: Orientation,
+    progressive: bool,
+    grey: bool,
+}
+
+// === impl Jpeg ===
+
+impl<'a> Jpeg<'a> {
+    pub(crate) fn read_header(bytes: &'a [u8]) -> Result<Self, MediaError> {
+        let options = DecoderOptions::default()
+            .set_strict_mode(false)
+            .set_max_width(usize::from(u16::MAX))
+            .set_max_height(usize::from(u16::MAX));
+        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+        decoder.decode_headers().map_err(decode_error)?;
+        let (Some(info), Some(colors)) = (decoder.info(), decoder.input_colorspace()) else {
+            return Err(MediaError::Corrupt("its header is incomplete".into()));
+        };
+        let orientation = decoder
+            .exif()
+            .and_then(|exif| Orientation::from_exif_chunk(exif))
+            .unwrap_or(Orientation::NoTransforms);
+        Ok(Self {
+            bytes,
+            width: u32::from(info.width),
+            height: u32::from(info.height),
+            orientation,
+            progressive: info.sof.is_progressive(),
+            grey: colors == ColorSpace::Luma,
+            decoder,
+        })
+    }
+
+    /// The memory that decoding takes at its peak, in bytes: the pixels, and where the scans refine each
+    /// other a 16-bit coefficient for every sample besides.
+    pub(crate) fn memory(&self) -> u64 {
+        let pixels = u64::from(self.width) * u64::from(self.height);
+        let samples: u64 = if self.grey { 1 } else { 3 };
+        let coefficients = if self.progressive { 2 * (samples + 1) } else { 0 };
+        pixels * (3 + coefficients)
+    }
+
+    pub(crate) fn decode(mut self) -> Result<DynamicImage, MediaError> {
+        if !reaches_its_end(self.bytes) {
+            return Err(MediaError::Corrupt("it is cut off before its end".into()));
+        }
+        let colors = if self.grey {
+            ColorSpace::Luma
+        } else {
+            ColorSpace::RGB
+        };
+        let options = self
+            .decoder
+            .options()
+            .jpeg_set_out_colorspace(colors)
+            .set_strict_mode(true);
+        self.decoder.set_options(options);
+        let pixels = self.decoder.decode().map_err(decode_error)?;
+        let decoded = if self.grey {
+            GrayImage::from_raw(self.width, self.height, pixels).map(DynamicImage::ImageLuma8)
+        } else {
+            RgbImage::from_raw(self.width, self.height, pixels).map(DynamicImage::ImageRgb8)
+        };
+        decoded.ok_or_else(|| MediaError::Corrupt("it holds fewer pixels than its header says".into()))
+    }
+}
+
+/// Whether the segments lead from the first marker to the end marker (ITU-T T.81, annex B).
+///
+/// The decoder notices a missing end only at the start of a row of blocks, so a file cut off in its last
+/// row would pass.
+fn reaches_its_end(bytes: &[u8]) -> bool {
+    const TEMPORARY: u8 = 0x01;
+    const START: u8 = 0xD8;
+    const END: u8 = 0xD9;
+    let mut rest = bytes;
+    while let Some(position) = rest
+        .windows(2)
+        .position(|pair| pair[0] == 0xFF && is_marker(pair[1]))
+    {
+        let marker = rest[position + 1];
+        rest = &rest[position + 2..];
+        match marker {
+            END => return true,
+            START | TEMPORARY => {}
+            _ => {
+                // A segment: its length, itself included, and then its bytes. After the header of a scan
+                // comes the picture's data, where 0xFF is followed by 0 or by a restart marker, so that
+                // the search finds the first real marker after it.
+                let Some(length) = rest.first_chunk().map(|length| u16::from_be_bytes(*length)) else {
+                    return false;
+                };
+                rest = rest.get(usize::from(length)..).unwrap_or_default();
+            }
+        }
+    }
+    false
+}
+
+/// Not a stuffed zero, not a fill byte, not a restart inside of a scan.
+fn is_marker(byte: u8) -> bool {
+    !matches!(byte, 0x00 | 0xFF | 0xD0..=0xD7)
+}
+
+fn decode_error(error: DecodeErrors) -> MediaError {
+    match error {
+        DecodeErrors::Unsupported(feature) => MediaError::Unsupported(format!("JPEG with {feature:?}")),
+        DecodeErrors::ExhaustedData => MediaError::Corrupt("it is cut off before its end".into()),
+        other => MediaError::Corrupt(one_line(&format!("{other:?}"))),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,55 @@
+use image::metadata::Orientation;
+use image::{DynamicImage, RgbImage, Rgba, RgbaImage};
+
+/// A decoded picture: upright, 8-bit RGB.
+///
+/// - Grey, palette, CMYK and 16-bit pictures are converted.
+/// - Transparency is composited over white, as a white page shows it. The colors under fully transparent
+///   pixels are whatever the encoder left there and mean nothing.
+/// - The EXIF orientation has been applied, so width and height are those a person sees.
+/// - Color profiles are not applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// The pixels.
+    pub image: RgbImage,
+}
+
+// === impl Picture ===
+
+impl Picture {
+    pub(crate) fn new(decoded: DynamicImage, orientation: Orientation) -> Self {
+        let rgb = if decoded.color().has_alpha() {
+            over_white(decoded.into_rgba8())
+        } else {
+            decoded.into_rgb8()
+        };
+        let mut upright = DynamicImage::ImageRgb8(rgb);
+        upright.apply_orientation(orientation);
+        Self {
+            image: upright.into_rgb8(),
+        }
+    }
+
+    /// Width in pixels.
+    pub fn width(&self) -> u32 {
+        self.image.width()
+    }
+
+    /// Height in pixels.
+    pub fn height(&self) -> u32 {
+        self.image.height()
+    }
+}
+
+fn over_white(image: RgbaImage) -> RgbImage {
+    let mut rgb = RgbImage::new(image.width(), image.height());
+    for (to, Rgba([r, g, b, alpha])) in rgb.pixels_mut().zip(image.pixels()) {
+        let blend = |color: u8| {
+            let mixed = u32::from(color) * u32::from(*alpha) + 255 * (255 - u32::from(*alpha));
+            // At most 255 * 255 / 255.
+            ((mixed + 127) / 255) as u8
+        };
+        to.0 = [blend(*r), blend(*g), blend(*b)];
+    }
+    rgb
+}
