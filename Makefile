@@ -1,0 +1,66 @@
+# Safelight: what people and CI run. `make` alone lists the commands.
+#
+# Everything is built with one cargo profile (dev, which is optimized, see Cargo.toml), so that the
+# commands share what is built. CARGO_TARGET_DIR is obeyed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+CARGO ?= cargo
+target_dir := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+programs := $(target_dir)/debug
+
+.PHONY: help
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: setup-build models ## Install what is missing, build, and watch photographs being recognized
+	$(CARGO) build --locked --package safelight
+	exec $(programs)/safelight demo
+
+.PHONY: test
+test: setup-build setup-test models ## Install what is missing, and run every test on real servers
+	.venv/bin/python -m unittest discover --start-directory kube_files/tests
+	$(CARGO) test --locked --workspace $(TEST_FLAGS)
+
+.PHONY: bench
+bench: setup-build setup-test models ## Measure; each result is a line `name value unit`
+	$(CARGO) bench --locked --workspace --profile dev
+
+.PHONY: up-real
+up-real: setup-build setup-test models ## MariaDB, NSQ and the services as separate processes, until Ctrl-C
+	$(CARGO) build --locked --workspace --bins
+	exec scripts/up-real.sh $(programs)
+
+.PHONY: build
+build: setup-build ## Build all programs
+	$(CARGO) build --locked --workspace --bins
+
+.PHONY: lint
+lint: setup-build ## Formatting, clippy and shellcheck; warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	if command -v shellcheck >/dev/null; then shellcheck -x scripts/*.sh .ci/run; fi
+
+.PHONY: fmt
+fmt: ## Format the Rust code
+	$(CARGO) fmt --all
+
+.PHONY: tools
+tools: setup-test ## Install what the tests and a look at the services by hand need, grpcurl included
+	scripts/build-grpcurl.sh
+
+.PHONY: clean-data
+clean-data: ## Remove what the demo and up-real have stored in ./safelight-data
+	rm -rf safelight-data
+
+.PHONY: setup-build setup-test models
+setup-build:
+	@scripts/setup-build.sh
+setup-test:
+	@scripts/setup-test.sh
+models:
+	@scripts/fetch-models.sh

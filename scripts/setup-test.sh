@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Makes the machine ready to run the tests: MariaDB, NSQ, and the Python packages that check the
+# Kubernetes manifests. A second run does nothing.
+#
+# Nothing is started: the tests run servers of their own, on free ports and in temporary folders.
+# MariaDB comes from mariadb-server-core, which holds the server of Debian's mariadb-server without
+# its system service, so that no database is started now or at the next boot.
+set -euo pipefail
+
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+say() { printf 'setup: %s\n' "$*"; }
+
+# Debian has the servers in /usr/sbin, which is on root's PATH only.
+has() { PATH="$PATH:/usr/sbin" command -v "$1" >/dev/null; }
+
+packages=()
+{ has mariadbd && has mariadb-install-db; } || packages+=(mariadb-server-core mariadb-client-core)
+if ! { has nsqd && has nsqlookupd; } && ! has go && [[ ! -x $root/.tools/bin/nsqd ]]; then
+    packages+=(golang-go ca-certificates)
+fi
+((${#packages[@]} == 0)) || "$root/scripts/apt.sh" "${packages[@]}"
+
+if ! { has nsqd && has nsqlookupd; }; then
+    # Without NSQ the tests that need it say so and count as skipped; in CI that is a failure.
+    "$root/scripts/build-nsq.sh" || [[ ${CI:-} != true ]] || exit 1
+fi
+
+venv=$root/.venv
+requirements=$root/kube_files/tests/requirements.txt
+# The path is part of the stamp because a virtual environment does not survive being moved.
+wanted="$venv $(sha256sum <"$requirements")"
+if [[ $(cat "$venv/.built-from" 2>/dev/null || true) != "$wanted" ]]; then
+    # shellcheck source=scripts/python.sh
+    source "$root/scripts/python.sh"
+    find_python ensurepip python3-venv
+    say "installing the manifest checker into .venv"
+    rm -rf "$venv"
+    # shellcheck disable=SC2154 # set by find_python
+    "$python" -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --requirement "$requirements"
+    printf '%s\n' "$wanted" >"$venv/.built-from"
+fi
