@@ -1,0 +1,258 @@
+//! One connection to one nsqd: bytes in, frames out; commands in, bytes out.
+//!
+//! It is owned by one task, which never waits for anything but [`Connection::drive`] and its own inbox.
+//! Reading and writing make progress independently there, so a peer that stops reading cannot stop us
+//! from reading its answers.
+
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use crate::command::{Command, MAGIC};
+use crate::error::ConnectionError;
+use crate::frame::{Frame, FrameDecoder};
+use crate::identify::{ConnectionConfig, Negotiated};
+use crate::transport::{Transport, dial};
+use crate::write_queue::WriteQueue;
+
+const HEARTBEAT: &[u8] = b"_heartbeat_";
+const READ_CHUNK: usize = 64 * 1024;
+const READ_MIN: usize = 4 * 1024;
+/// Commands are taken on while less than this waits to be written; it keeps memory and the latency of
+/// FIN bounded without costing throughput.
+const WRITE_SOFT_LIMIT: usize = 256 * 1024;
+const MAX_SLICES: usize = 64;
+
+pub(crate) struct Connection {
+    transport: Box<dyn Transport>,
+    decoder: FrameDecoder,
+    inbound: BytesMut,
+    outbound: WriteQueue,
+    /// Bytes ever put into `outbound`, and ever taken by the transport.
+    queued: u64,
+    written: u64,
+    needs_flush: bool,
+    /// Set when writing failed. What nsqd sent before may still be waiting to be read, an error frame
+    /// that tells why, so reading goes on until it ends.
+    write_error: Option<ConnectionError>,
+    read_timeout: Duration,
+    write_timeout: Duration,
+    last_read: Instant,
+    /// When `outbound` last shrank, or began to fill.
+    last_write: Instant,
+    watchdog: Pin<Box<Sleep>>,
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// Connects and introduces us.
+    pub(crate) async fn open(
+        address: &str,
+        config: &ConnectionConfig,
+    ) -> Result<(Self, Negotiated), ConnectionError> {
+        let handshake = async {
+            let mut connection = Self::over(dial(address).await?, config);
+            let negotiated = connection.identify(config).await?;
+            Ok((connection, negotiated))
+        };
+        match timeout(config.handshake_timeout, handshake).await {
+            Ok(done) => done,
+            Err(_) => Err(ConnectionError::HandshakeTimeout {
+                address: address.to_owned(),
+                after: config.handshake_timeout,
+            }),
+        }
+    }
+
+    pub(crate) fn over(transport: Box<dyn Transport>, config: &ConnectionConfig) -> Self {
+        let now = Instant::now();
+        Self {
+            transport,
+            decoder: FrameDecoder::new(config.max_frame_size),
+            inbound: BytesMut::new(),
+            outbound: WriteQueue::default(),
+            queued: 0,
+            written: 0,
+            needs_flush: false,
+            write_error: None,
+            read_timeout: config.read_timeout(),
+            write_timeout: config.write_timeout,
+            last_read: now,
+            last_write: now,
+            watchdog: Box::pin(sleep_until(now + config.read_timeout())),
+        }
+    }
+
+    async fn identify(&mut self, config: &ConnectionConfig) -> Result<Negotiated, ConnectionError> {
+        self.outbound.put_slice(MAGIC);
+        self.send(Command::Identify(config.identify_body()));
+        let negotiated = Negotiated::parse(&self.response().await?)?;
+        if negotiated.auth_required {
+            return Err(ConnectionError::Protocol(
+                "this nsqd wants AUTH, which is not supported",
+            ));
+        }
+        Ok(negotiated)
+    }
+
+    /// Waits for the response to the one command that is outstanding.
+    pub(crate) async fn response(&mut self) -> Result<bytes::Bytes, ConnectionError> {
+        loop {
+            match self.next_frame()? {
+                Some(Frame::Response(data)) => return Ok(data),
+                Some(Frame::Error(error)) => return Err(error.into()),
+                Some(Frame::Message(_)) => return Err(ConnectionError::Protocol("a message before RDY")),
+                None => self.drive().await?,
+            }
+        }
+    }
+
+    /// Queues a command; [`Connection::drive`] writes it.
+    pub(crate) fn send(&mut self, command: Command) {
+        if self.write_error.is_some() {
+            return;
+        }
+        let before = self.outbound.remaining();
+        command.encode(&mut self.outbound);
+        self.queued += (self.outbound.remaining() - before) as u64;
+        if before == 0 {
+            self.last_write = Instant::now();
+            self.arm_watchdog();
+        }
+    }
+
+    /// Whether more commands may be queued now.
+    pub(crate) fn has_room(&self) -> bool {
+        self.outbound.remaining() < WRITE_SOFT_LIMIT
+    }
+
+    /// Where the last command queued ends in the stream of all bytes sent.
+    pub(crate) fn queued(&self) -> u64 {
+        self.queued
+    }
+
+    /// How much of the stream the transport has taken. A command that ends behind this has certainly
+    /// not reached nsqd as a whole.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Whether everything queued has been taken by the transport.
+    pub(crate) fn is_flushed(&self) -> bool {
+        !self.outbound.has_remaining() && !self.needs_flush
+    }
+
+    /// The next frame that has arrived in full. Heartbeats are answered here and not returned.
+    pub(crate) fn next_frame(&mut self) -> Result<Option<Frame>, ConnectionError> {
+        while let Some(frame) = self.decoder.decode(&mut self.inbound)? {
+            match frame {
+                Frame::Response(data) if data == HEARTBEAT => self.send(Command::Nop),
+                frame => return Ok(Some(frame)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes what is queued and reads what has come; returns as soon as there is progress, so that the
+    /// caller can look for frames. Waits when there is nothing to do.
+    ///
+    /// Cancel safe: bytes are either in a buffer of this value or still in the operating system's.
+    pub(crate) async fn drive(&mut self) -> Result<(), ConnectionError> {
+        poll_fn(|cx| self.poll_drive(cx)).await
+    }
+
+    fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        if let Err(error) = self.poll_write(cx) {
+            self.outbound.clear();
+            self.needs_flush = false;
+            self.write_error = Some(error.into());
+        }
+        if let Poll::Ready(read) = self.poll_read(cx) {
+            return Poll::Ready(read);
+        }
+        if let Some(error) = self.write_error.clone() {
+            return Poll::Ready(Err(error));
+        }
+        self.poll_watchdog(cx)
+    }
+
+    /// Writes until nothing is left or the transport takes no more.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while self.outbound.has_remaining() {
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let transport = Pin::new(&mut *self.transport);
+            let write = if transport.is_write_vectored() {
+                let filled = self.outbound.chunks_vectored(&mut slices);
+                transport.poll_write_vectored(cx, &slices[..filled])
+            } else {
+                transport.poll_write(cx, self.outbound.chunk())
+            };
+            match write {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(count)) => {
+                    self.outbound.advance(count);
+                    self.written += count as u64;
+                    self.last_write = Instant::now();
+                    self.needs_flush = true;
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => return Ok(()),
+            }
+        }
+        if self.needs_flush {
+            match Pin::new(&mut *self.transport).poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.needs_flush = false,
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        // Memory grows with what has arrived, never with what a frame announced.
+        if self.inbound.capacity() - self.inbound.len() < READ_MIN {
+            self.inbound.reserve(READ_CHUNK);
+        }
+        let read = pin!(self.transport.read_buf(&mut self.inbound)).poll(cx);
+        match ready!(read) {
+            Ok(0) => Poll::Ready(Err(ConnectionError::Closed)),
+            Ok(_) => {
+                self.last_read = Instant::now();
+                Poll::Ready(Ok(()))
+            }
+            Err(error) => Poll::Ready(Err(error.into())),
+        }
+    }
+
+    fn poll_watchdog(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        while self.watchdog.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if now >= self.last_read + self.read_timeout {
+                return Poll::Ready(Err(ConnectionError::Silent(self.read_timeout)));
+            }
+            if self.outbound.has_remaining() && now >= self.last_write + self.write_timeout {
+                return Poll::Ready(Err(ConnectionError::Stalled(self.write_timeout)));
+            }
+            self.arm_watchdog();
+        }
+        Poll::Pending
+    }
+
+    /// The watchdog is set to the earliest moment at which something can be wrong, and looks again then:
+    /// progress does not touch the timer.
+    fn arm_watchdog(&mut self) {
+        let mut next = self.last_read + self.read_timeout;
+        if self.outbound.has_remaining() {
+            next = next.min(self.last_write + self.write_timeout);
+        }
+        self.watchdog.as_mut().reset(next);
+    }
+}

@@ -1,0 +1,99 @@
+//! How a consumer works.
+
+use std::time::Duration;
+
+use crate::error::ConfigError;
+use crate::identify::ConnectionConfig;
+use crate::name::{Channel, Topic};
+
+/// How a [`Consumer`](super::Consumer) works. All fields are public; start from [`ConsumerConfig::new`].
+#[derive(Debug, Clone)]
+pub struct ConsumerConfig {
+    /// Whose messages.
+    pub topic: Topic,
+    /// Each channel gets its own copy of a topic's messages; the consumers of one channel share them.
+    pub channel: Channel,
+    /// nsqds to connect to, `host:port` of their TCP side, resolved at each connect.
+    pub nsqd: Vec<String>,
+    /// nsqlookupds to ask for more, `host:port` or `http://host:port` of their HTTP side.
+    pub lookupd: Vec<String>,
+    /// How many messages may be unanswered at a time, all nsqds together. Default 64.
+    pub max_in_flight: u32,
+    /// Begin paused. Default no.
+    pub start_paused: bool,
+    /// The time between two polls of the nsqlookupds, give or take 30 %; the first polls, those after a
+    /// lost connection, and those while nobody has the topic come sooner. Default 15 s.
+    pub lookupd_interval: Duration,
+    /// The time for one nsqlookupd to answer. Default 3 s.
+    pub lookupd_timeout: Duration,
+    /// How long a lowered RDY is taken to need until nsqd acts on it, beside its output buffer timeout.
+    /// No other connection is given the share before. Default 100 ms.
+    pub settling_time: Duration,
+    /// With more connections than `max_in_flight`: how long one that has no messages keeps its turn.
+    /// Default 100 ms.
+    pub idle_turn: Duration,
+    /// The same for one that has messages. Default 5 s.
+    pub busy_turn: Duration,
+    /// How connections are made and kept.
+    pub connection: ConnectionConfig,
+}
+
+// === impl ConsumerConfig ===
+
+impl ConsumerConfig {
+    /// The defaults. Addresses are still to be given, in `nsqd`, `lookupd` or both.
+    pub fn new(topic: Topic, channel: Channel) -> Self {
+        Self {
+            topic,
+            channel,
+            nsqd: Vec::new(),
+            lookupd: Vec::new(),
+            max_in_flight: 64,
+            start_paused: false,
+            lookupd_interval: Duration::from_secs(15),
+            lookupd_timeout: Duration::from_secs(3),
+            settling_time: Duration::from_millis(100),
+            idle_turn: Duration::from_millis(100),
+            busy_turn: Duration::from_secs(5),
+            connection: ConnectionConfig::default(),
+        }
+    }
+
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        let rule = |holds, field, expected| {
+            if holds {
+                Ok(())
+            } else {
+                Err(ConfigError { field, expected })
+            }
+        };
+        rule(
+            !self.nsqd.is_empty() || !self.lookupd.is_empty(),
+            "nsqd",
+            "an address here or in lookupd",
+        )?;
+        rule(
+            self.nsqd.iter().all(|address| !address.is_empty()),
+            "nsqd",
+            "host:port",
+        )?;
+        rule(
+            (1..=1_000_000).contains(&self.max_in_flight),
+            "max_in_flight",
+            "from 1 to 1,000,000",
+        )?;
+        rule(
+            !self.lookupd_interval.is_zero(),
+            "lookupd_interval",
+            "more than nothing",
+        )?;
+        rule(
+            !self.lookupd_timeout.is_zero(),
+            "lookupd_timeout",
+            "more than nothing",
+        )?;
+        rule(!self.idle_turn.is_zero(), "idle_turn", "more than nothing")?;
+        rule(!self.busy_turn.is_zero(), "busy_turn", "more than nothing")?;
+        self.connection.validate()
+    }
+}

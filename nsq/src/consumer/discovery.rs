@@ -1,0 +1,147 @@
+//! Finding nsqds: all nsqlookupds are asked at once, again and again, and the union counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use rand::RngExt;
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
+use tracing::{debug, warn};
+
+use crate::lookup::{LookupClient, LookupError};
+use crate::name::Topic;
+
+/// The first pauses between polls; each is twice the one before, until the configured interval.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// While nobody has the topic, its first nsqd should be found soon.
+const LONGEST_PAUSE_WITHOUT_ANY: Duration = Duration::from_secs(1);
+/// Polls are spread, as many consumers tend to be started together.
+const JITTER: f64 = 0.3;
+
+/// What each nsqlookupd said last.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    last_good: BTreeMap<usize, BTreeSet<String>>,
+}
+
+/// Polls until dropped.
+pub(super) struct Discovery {
+    pub(super) clients: Vec<LookupClient>,
+    pub(super) topic: Topic,
+    pub(super) interval: Duration,
+    /// Asks for a poll soon, as a connection was lost.
+    pub(super) hint: Arc<Notify>,
+    pub(super) found: watch::Sender<BTreeSet<String>>,
+}
+
+// === impl Findings ===
+
+impl Findings {
+    /// Takes one answer. An nsqlookupd that fails is taken to mean what it said last.
+    pub(super) fn record(
+        &mut self,
+        lookupd: usize,
+        answer: Result<BTreeSet<String>, LookupError>,
+    ) -> Result<(), LookupError> {
+        answer.map(|found| {
+            self.last_good.insert(lookupd, found);
+        })
+    }
+
+    /// Everything that any of them said last.
+    pub(super) fn union(&self) -> BTreeSet<String> {
+        self.last_good.values().flatten().cloned().collect()
+    }
+}
+
+// === impl Discovery ===
+
+impl Discovery {
+    pub(super) async fn run(self) {
+        let mut findings = Findings::default();
+        let mut polls = 0;
+        loop {
+            let answers = join_all(self.clients.iter().map(|client| client.producers(&self.topic))).await;
+            for (index, answer) in answers.into_iter().enumerate() {
+                if let Err(error) = findings.record(index, answer) {
+                    warn!(lookupd = self.clients[index].address(), %error, "nsqlookupd could not be asked");
+                }
+            }
+            let union = findings.union();
+            let none_known = union.is_empty();
+            let changed = self.found.send_if_modified(|found| {
+                let differs = *found != union;
+                *found = union;
+                differs
+            });
+            if changed {
+                debug!(topic = %self.topic, nsqds = ?*self.found.borrow(), "discovered");
+            }
+            let pause = pause_after(polls, none_known, self.interval);
+            polls += 1;
+            tokio::select! {
+                () = sleep(jittered(pause)) => {}
+                () = self.hint.notified() => sleep(jittered(FIRST_PAUSE.min(self.interval))).await,
+            }
+        }
+    }
+}
+
+/// The pause after the poll with this number, counted from zero.
+fn pause_after(poll: u32, none_known: bool, interval: Duration) -> Duration {
+    let growing = FIRST_PAUSE.saturating_mul(1_u32.checked_shl(poll).unwrap_or(u32::MAX));
+    let longest = if none_known {
+        interval.min(LONGEST_PAUSE_WITHOUT_ANY)
+    } else {
+        interval
+    };
+    growing.min(longest)
+}
+
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::rng().random_range(1.0 - JITTER..=1.0 + JITTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(addresses: &[&str]) -> BTreeSet<String> {
+        addresses.iter().map(|&address| address.to_owned()).collect()
+    }
+
+    #[test]
+    fn the_union_of_all_answers_counts() {
+        let mut findings = Findings::default();
+        findings.record(0, Ok(set(&["a:1", "b:1"]))).expect("an answer");
+        findings.record(1, Ok(set(&["b:1", "c:1"]))).expect("an answer");
+        assert_eq!(findings.union(), set(&["a:1", "b:1", "c:1"]));
+    }
+
+    #[test]
+    fn a_lookupd_that_fails_is_taken_to_mean_what_it_said_last() {
+        let mut findings = Findings::default();
+        findings.record(0, Ok(set(&["a:1"]))).expect("an answer");
+        assert!(findings.record(0, Err(LookupError::Malformed)).is_err());
+        assert_eq!(findings.union(), set(&["a:1"]));
+    }
+
+    #[test]
+    fn a_lookupd_that_answers_none_is_believed() {
+        let mut findings = Findings::default();
+        findings.record(0, Ok(set(&["a:1"]))).expect("an answer");
+        findings.record(0, Ok(set(&[]))).expect("an answer");
+        assert!(findings.union().is_empty());
+    }
+
+    #[test]
+    fn the_first_polls_are_quick_and_stay_so_while_nothing_is_known() {
+        let interval = Duration::from_secs(60);
+        assert_eq!(pause_after(0, false, interval), Duration::from_millis(100));
+        assert_eq!(pause_after(3, false, interval), Duration::from_millis(800));
+        assert_eq!(pause_after(50, false, interval), interval);
+        assert_eq!(pause_after(50, true, interval), Duration::from_secs(1));
+    }
+}

@@ -1,0 +1,106 @@
+//! Messages that have arrived and wait for the handler.
+//!
+//! The connections' tasks put messages in without ever waiting. That is safe, as nsqd sends no more than
+//! its RDY allows, and what has passed its deadline here, so that nsqd sends it again, is thrown out.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use futures::task::AtomicWaker;
+
+use super::message::Message;
+
+/// Many connections put in, one reader takes out.
+#[derive(Default)]
+pub(super) struct Inbox {
+    queue: Mutex<Queue>,
+    reader: AtomicWaker,
+}
+
+#[derive(Default)]
+struct Queue {
+    messages: VecDeque<Message>,
+    closed: bool,
+}
+
+// === impl Inbox ===
+
+impl Inbox {
+    /// Adds a message, and gives back how many were thrown out because their deadline had passed. After
+    /// [`Inbox::close`], the message is dropped, and by that requeued.
+    pub(super) fn push(&self, message: Message) -> usize {
+        let (refused, expired) = {
+            let mut queue = self.lock();
+            if queue.closed {
+                (Some(message), Vec::new())
+            } else {
+                let expired = queue.take_expired();
+                queue.messages.push_back(message);
+                (None, expired)
+            }
+        };
+        let thrown_out = expired.len();
+        expired.into_iter().for_each(Message::forget);
+        drop(refused);
+        self.reader.wake();
+        thrown_out
+    }
+
+    /// The next message whose deadline has not passed; `None` once closed.
+    pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        // Registered before looking, so that what is put in after the look wakes us.
+        self.reader.register(cx.waker());
+        let mut queue = self.lock();
+        let expired = queue.take_expired();
+        let next = queue.messages.pop_front();
+        let closed = queue.closed;
+        drop(queue);
+        expired.into_iter().for_each(Message::forget);
+        match next {
+            Some(message) => Poll::Ready(Some(message)),
+            None if closed => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Throws out what a lost connection brought: nsqd takes no answer to it any more.
+    pub(super) fn discard(&self, generation: u64) {
+        let mut queue = self.lock();
+        let all = std::mem::take(&mut queue.messages);
+        let (lost, kept): (VecDeque<_>, VecDeque<_>) = all
+            .into_iter()
+            .partition(|message| message.generation() == generation);
+        queue.messages = kept;
+        drop(queue);
+        lost.into_iter().for_each(Message::forget);
+    }
+
+    /// Requeues all that waits, and all that comes; gives back how many waited.
+    pub(super) fn close(&self) -> usize {
+        let mut queue = self.lock();
+        queue.closed = true;
+        let unstarted = std::mem::take(&mut queue.messages);
+        drop(queue);
+        self.reader.wake();
+        unstarted.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Nothing under the lock can panic half-way.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Queue ===
+
+impl Queue {
+    /// All messages of a consumer get about the same time, so those that expire first are in front.
+    fn take_expired(&mut self) -> Vec<Message> {
+        let mut expired = Vec::new();
+        while self.messages.front().is_some_and(Message::is_expired) {
+            expired.extend(self.messages.pop_front());
+        }
+        expired
+    }
+}
