@@ -51,7 +51,7 @@ fmt: ## Format the Rust code
 
 .PHONY: tools
 tools: setup-test ## Install what the tests and a look at the services by hand need, grpcurl included
-	scripts/build-grpcurl.sh
+	scripts/build-go-tool.sh grpcurl
 
 .PHONY: clean-data
 clean-data: ## Remove what the demo and up-real have stored in ./safelight-data

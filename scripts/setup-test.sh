@@ -25,6 +25,12 @@ if ! { has nsqd && has nsqlookupd; }; then
     "$root/scripts/build-nsq.sh" || [[ ${CI:-} != true ]] || exit 1
 fi
 
+# kubectl renders the manifests as well as kustomize does. Without either, the tests that need them
+# rendered are skipped, and in CI fail.
+if ! has kubectl; then
+    "$root/scripts/build-go-tool.sh" kustomize || say "the Kubernetes manifests will not be rendered by the tests" >&2
+fi
+
 venv=$root/.venv
 requirements=$root/kube_files/tests/requirements.txt
 # The path is part of the stamp because a virtual environment does not survive being moved.
