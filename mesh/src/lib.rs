@@ -1,1 +1,60 @@
 //! A circuit-breaking gRPC client for tonic.
+//!
+//! A [`Target`] is a service that is called by name. Its [`channel`](Target::channel) goes into any client that
+//! tonic generates; its [`availability`](Target::availability) tells a consumer of a queue when to stop taking
+//! work, and when to start again, before any of it fails.
+//!
+//! ```no_run
+//! use safelight_mesh::{Probe, Target};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let recognizer = Target::builder("recognizer", "http://127.0.0.1:50051")
+//!     .probe(Probe::GrpcHealth { service: String::new() })
+//!     .connect()?;
+//!
+//! let mut availability = recognizer.availability();
+//! availability.wait_for(|now| now.is_available()).await?;
+//!
+//! let channel = recognizer.channel(); // goes into `SomethingClient::new(channel)`
+//! # drop(channel);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A call passes these, from the outside in:
+//!
+//! ```text
+//! channel ─► circuit ─► deadline ─► connection ─► the server
+//!               ▲                       ▲
+//!               └───── supervisor ──────┘   (a task of its own: connects, probes, publishes availability)
+//! ```
+//!
+//! The circuit breaker also stands alone as a tower layer: [`breaker::BreakerLayer`].
+
+pub mod breaker;
+pub mod metric_names;
+
+mod availability;
+mod backoff;
+mod classify;
+mod deadline;
+mod error;
+mod probe;
+mod settings;
+mod supervisor;
+mod target;
+mod transport;
+
+#[cfg(feature = "clap")]
+mod args;
+
+#[cfg(feature = "clap")]
+pub use args::MeshArgs;
+pub use availability::{Availability, AvailabilityState};
+pub use error::{BuildError, CallError, CallFailure, failure_of};
+pub use probe::Probe;
+pub use settings::{Settings, SettingsError};
+pub use target::{MeshChannel, MeshFuture, Snapshot, Target, TargetBuilder};
+
+/// Any error that a service of tower may give.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,0 +1,23 @@
+//! The names of the metrics, all with a label `target`.
+//!
+//! They go to the recorder of the `metrics` crate that is installed when a target or circuit is *built*; install
+//! it before.
+
+/// Gauge: 0 closed, 1 half-open, 2 open.
+pub const CIRCUIT_STATE: &str = "mesh_circuit_state";
+/// Counter of state changes, with labels `from` and `to` (`closed`, `half_open`, `open`).
+pub const CIRCUIT_TRANSITIONS: &str = "mesh_circuit_transitions_total";
+/// Counter of ended calls, with a label `outcome` (`success`, `failure`, `overload`, `ignored`).
+pub const CALLS: &str = "mesh_calls_total";
+/// Histogram of the seconds from a call's admission to its verdict.
+pub const CALL_SECONDS: &str = "mesh_call_seconds";
+/// Counter of calls that the circuit refused and nobody sent.
+pub const CALLS_REJECTED: &str = "mesh_calls_rejected_total";
+/// Counter of results that came too late to decide anything: the circuit had changed since the call began.
+pub const LATE_RESULTS: &str = "mesh_late_results_total";
+/// Gauge: 1 while there is a live connection, else 0.
+pub const CONNECTION_UP: &str = "mesh_connection_up";
+/// Counter of probes, with a label `result` (`passed`, `failed`).
+pub const PROBES: &str = "mesh_probes_total";
+/// Gauge: 1 while the target is available, else 0.
+pub const AVAILABLE: &str = "mesh_available";

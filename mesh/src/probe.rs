@@ -1,0 +1,134 @@
+//! Asking a target whether it is well.
+
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+use tonic::client::Grpc;
+use tonic::{Code, Request};
+use tonic_prost::ProstCodec;
+
+use crate::error::chain;
+use crate::transport::Endpoint;
+
+/// How a target that is not well is asked whether it is again.
+///
+/// A server that does not know the method that is asked for is taken for well: it is there, and answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Probe {
+    /// `grpc.health.v1.Health/Check`; well is `SERVING`.
+    GrpcHealth {
+        /// The service to ask for; empty for the server as a whole.
+        service: String,
+    },
+    /// `facerecog.HealthCheck/HealthCheck`; well is `ready`.
+    FaceRecog,
+    /// A connection is enough.
+    #[default]
+    Connect,
+}
+
+/// What a probe found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Finding {
+    Well,
+    Unwell(String),
+}
+
+/// `grpc.health.v1.HealthCheckRequest`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct HealthRequest {
+    #[prost(string, tag = "1")]
+    service: String,
+}
+
+/// `grpc.health.v1.HealthCheckResponse`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct HealthResponse {
+    #[prost(int32, tag = "1")]
+    status: i32,
+}
+
+/// `grpc.health.v1.HealthCheckResponse.ServingStatus.SERVING`.
+const SERVING: i32 = 1;
+
+/// `facerecog.Empty`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Empty {}
+
+/// `facerecog.HealthCheckResponse`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Ready {
+    #[prost(bool, tag = "1")]
+    ready: bool,
+}
+
+/// An interval up to a fifth shorter, so that many clients do not keep in step.
+pub(crate) fn jittered(interval: Duration) -> Duration {
+    interval.mul_f64(rand::random_range(0.8..=1.0))
+}
+
+// === impl Probe ===
+
+impl Probe {
+    /// Asks once, within the endpoint's deadline. The circuit is not asked and not told.
+    pub(crate) async fn ask(&self, endpoint: Endpoint) -> Finding {
+        match self {
+            Self::GrpcHealth { service } => {
+                let request = HealthRequest {
+                    service: service.clone(),
+                };
+                let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
+                let answer = call::<_, HealthResponse>(endpoint, path, request).await;
+                judge(answer, |response| response.status == SERVING, "not serving")
+            }
+            Self::FaceRecog => {
+                let path = PathAndQuery::from_static("/facerecog.HealthCheck/HealthCheck");
+                let answer = call::<_, Ready>(endpoint, path, Empty {}).await;
+                judge(answer, |response| response.ready, "not ready")
+            }
+            Self::Connect => match endpoint.connection().watch().borrow().is_up() {
+                true => Finding::Well,
+                false => Finding::Unwell("no connection".to_owned()),
+            },
+        }
+    }
+}
+
+async fn call<M1, M2>(endpoint: Endpoint, path: PathAndQuery, request: M1) -> Result<M2, tonic::Status>
+where
+    M1: prost::Message + Send + Sync + 'static,
+    M2: prost::Message + Default + Send + Sync + 'static,
+{
+    let codec: ProstCodec<M1, M2> = ProstCodec::default();
+    let response = Grpc::new(endpoint)
+        .unary(Request::new(request), path, codec)
+        .await?;
+    Ok(response.into_inner())
+}
+
+fn judge<M>(answer: Result<M, tonic::Status>, is_well: impl Fn(&M) -> bool, unwell: &'static str) -> Finding {
+    match answer {
+        Ok(response) if is_well(&response) => Finding::Well,
+        Ok(_) => Finding::Unwell(format!("health probe: {unwell}")),
+        Err(status) if status.code() == Code::Unimplemented => Finding::Well,
+        Err(status) => match std::error::Error::source(&status) {
+            Some(cause) => Finding::Unwell(format!("health probe: {}", chain(cause))),
+            None => Finding::Unwell(format!("health probe: {:?}: {}", status.code(), status.message())),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_only_shortens_and_by_at_most_a_fifth() {
+        let interval = Duration::from_secs(1);
+        for _ in 0..200 {
+            let time = jittered(interval);
+            assert!(time <= interval && time >= interval.mul_f64(0.79), "{time:?}");
+        }
+    }
+}

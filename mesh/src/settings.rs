@@ -1,0 +1,201 @@
+//! What a target can be told, and the defaults.
+
+use std::time::Duration;
+
+use crate::breaker::Policy;
+
+/// The settings of a [`Target`](crate::Target).
+///
+/// ```
+/// use safelight_mesh::Settings;
+/// use std::time::Duration;
+///
+/// let settings = Settings { deadline: Duration::from_secs(5), ..Settings::default() };
+/// assert!(settings.validate().is_ok());
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Failures in a row that open the circuit; at least 1, by default 5.
+    pub consecutive_failures: u32,
+    /// The length of the first break, 1 s. Each further break without a success between them is twice as long.
+    pub open_first: Duration,
+    /// The length that no break exceeds, 60 s.
+    pub open_longest: Duration,
+    /// The part by which a break may be shorter or longer, 0 to 1, by default 0.2. It keeps the clients of one
+    /// server from coming back in step.
+    pub open_jitter: f64,
+    /// What a call may take from its start to the end of its body, waiting for a connection included; 30 s.
+    /// A shorter `grpc-timeout` in the request prevails. It goes along as `grpc-timeout`.
+    pub deadline: Duration,
+    /// What one attempt to connect may take, names looked up and all addresses tried; 1 s.
+    pub connect_timeout: Duration,
+    /// The time between HTTP/2 pings, on idle connections too; 10 s. Doubled for a server that complains of
+    /// too many pings.
+    pub keepalive_interval: Duration,
+    /// A ping that stays unanswered for so long ends the connection; 5 s.
+    pub keepalive_timeout: Duration,
+    /// Sent data that stays unacknowledged for so long ends the connection (`TCP_USER_TIMEOUT`, where the system
+    /// has it); 15 s.
+    pub tcp_user_timeout: Duration,
+    /// The time between two probes, or two attempts to connect, of a target that is not well; 1 s. Each time is
+    /// up to a fifth shorter, so that clients fall out of step.
+    pub probe_interval: Duration,
+    /// What one probe may take; 1 s.
+    pub probe_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            consecutive_failures: 5,
+            open_first: Duration::from_secs(1),
+            open_longest: Duration::from_secs(60),
+            open_jitter: 0.2,
+            deadline: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(1),
+            keepalive_interval: Duration::from_secs(10),
+            keepalive_timeout: Duration::from_secs(5),
+            tcp_user_timeout: Duration::from_secs(15),
+            probe_interval: Duration::from_secs(1),
+            probe_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+/// A setting that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{setting} is {value}, expected {expected}")]
+pub struct SettingsError {
+    /// The field of [`Settings`].
+    pub setting: &'static str,
+    /// What it is.
+    pub value: String,
+    /// What it may be.
+    pub expected: &'static str,
+}
+
+// === impl Settings ===
+
+impl Settings {
+    /// The policy of a circuit by these settings.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            consecutive_failures: self.consecutive_failures,
+            open_first: self.open_first,
+            open_longest: self.open_longest,
+            open_jitter: self.open_jitter,
+            trial_longest: self.deadline,
+            ..Policy::default()
+        }
+    }
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// Names the first setting that cannot be.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        if self.consecutive_failures == 0 {
+            return Err(SettingsError {
+                setting: "consecutive_failures",
+                value: "0".to_owned(),
+                expected: "at least 1",
+            });
+        }
+        if !(0.0..=1.0).contains(&self.open_jitter) {
+            return Err(SettingsError {
+                setting: "open_jitter",
+                value: self.open_jitter.to_string(),
+                expected: "a number from 0 to 1",
+            });
+        }
+        if self.open_longest < self.open_first {
+            return Err(SettingsError {
+                setting: "open_longest",
+                value: format!("{:?}", self.open_longest),
+                expected: "at least open_first",
+            });
+        }
+        let durations = [
+            ("open_first", self.open_first),
+            ("open_longest", self.open_longest),
+            ("deadline", self.deadline),
+            ("connect_timeout", self.connect_timeout),
+            ("keepalive_interval", self.keepalive_interval),
+            ("keepalive_timeout", self.keepalive_timeout),
+            ("tcp_user_timeout", self.tcp_user_timeout),
+            ("probe_interval", self.probe_interval),
+            ("probe_timeout", self.probe_timeout),
+        ];
+        for (setting, value) in durations {
+            if value < SHORTEST || value > LONGEST {
+                return Err(SettingsError {
+                    setting,
+                    value: format!("{value:?}"),
+                    expected: "a time from 1 ms to 1 day",
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
+pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(Settings::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_setting_that_cannot_be_is_named() {
+        let named = |settings: Settings| settings.validate().map_err(|error| error.setting);
+        let defaults = Settings::default;
+        assert_eq!(
+            named(Settings {
+                consecutive_failures: 0,
+                ..defaults()
+            }),
+            Err("consecutive_failures")
+        );
+        assert_eq!(
+            named(Settings {
+                open_jitter: f64::NAN,
+                ..defaults()
+            }),
+            Err("open_jitter")
+        );
+        assert_eq!(
+            named(Settings {
+                open_jitter: 1.5,
+                ..defaults()
+            }),
+            Err("open_jitter")
+        );
+        assert_eq!(
+            named(Settings {
+                open_longest: Duration::from_millis(5),
+                ..defaults()
+            }),
+            Err("open_longest")
+        );
+        assert_eq!(
+            named(Settings {
+                deadline: Duration::ZERO,
+                ..defaults()
+            }),
+            Err("deadline")
+        );
+        assert_eq!(
+            named(Settings {
+                probe_timeout: Duration::MAX,
+                ..defaults()
+            }),
+            Err("probe_timeout")
+        );
+    }
+}
