@@ -6,7 +6,11 @@
 //! do nothing better with it.
 
 mod mariadb;
+mod nsq;
+mod proxy;
 mod server_process;
 
 pub use mariadb::MariaDb;
+pub use nsq::{ChannelStats, NsqLookupd, Nsqd, NsqdOptions, nsq_available, nsq_available_or_skipped};
+pub use proxy::Proxy;
 pub use server_process::{ServerDirectory, ServerProcess, free_port};
