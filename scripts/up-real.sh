@@ -6,7 +6,7 @@
 #
 # Everything listens on 127.0.0.1. What is stored lies below ./safelight-data/real and is found again at
 # the next start (`make clean-data` removes it). Set in the environment, each with its default below:
-# the ports, MEDIA_ROOTS, KNOWN_PEOPLE and MODELS.
+# the ports, MEDIA_ROOTS, KNOWN_PEOPLE and MODELS_DIR.
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -20,8 +20,8 @@ nsqd_tcp_port=${NSQD_TCP_PORT:-4150}
 nsqd_http_port=${NSQD_HTTP_PORT:-4151}
 receiver_port=${RECEIVER_PORT:-8000}
 recognizer_port=${RECOGNIZER_PORT:-50051}
-recognizer_http_port=${RECOGNIZER_HTTP_PORT:-8002}
-processor_port=${PROCESSOR_PORT:-8003}
+recognizer_http_port=${RECOGNIZER_HTTP_PORT:-8051}
+processor_port=${PROCESSOR_PORT:-8001}
 frontend_port=${FRONTEND_PORT:-8081}
 
 data=$root/safelight-data/real
@@ -37,6 +37,8 @@ say() { printf 'up-real: %s\n' "$*"; }
 
 names=()
 pids=()
+# A socket's path may have 107 bytes, and a checkout may lie deep, so MariaDB's has a folder of its own.
+socket_folder=$(mktemp -d)
 
 stop_all() {
     local status=$? index deadline
@@ -55,6 +57,7 @@ stop_all() {
         done
     done
     wait
+    rm -rf "$socket_folder"
     say "stopped"
     exit "$status"
 }
@@ -126,10 +129,7 @@ fi
 # --- MariaDB: reached by its owner through the socket, by the services with a password of their own
 
 mariadb_data=$data/mariadb
-# A socket's path may have 107 bytes, and a checkout may lie deep, so it has a folder of its own.
-socket_folder=$(mktemp -d)
 socket=$socket_folder/mariadb.sock
-trap 'rm -rf "$socket_folder"; stop_all' EXIT
 
 if [[ ! -d $mariadb_data/mysql ]]; then
     say "creating a database in ${mariadb_data#"$root/"}"
@@ -173,20 +173,22 @@ export MEDIA_ROOTS=${MEDIA_ROOTS:-$samples,$known_people}
 
 "$programs/safelight" migrate
 
-KNOWN_PEOPLE=$known_people MODELS=${MODELS:-$root/.tools/models} \
-    start recognizer "$programs/safelight-recognizer" \
-    --listen "127.0.0.1:$recognizer_port" --http-listen "127.0.0.1:$recognizer_http_port"
+KNOWN_PEOPLE=$known_people MODELS_DIR=${MODELS_DIR:-$root/.tools/models} RECOGNIZER_CACHE=$data/cache \
+    RECOGNIZER_LISTEN=127.0.0.1:$recognizer_port RECOGNIZER_HTTP_LISTEN=127.0.0.1:$recognizer_http_port \
+    start recognizer "$programs/safelight-recognizer"
 wait_for 60 answers "$recognizer_http_port" /ready
 
-PRODUCER_ADDRESS=127.0.0.1:$nsqd_tcp_port \
-    start receiver "$programs/safelight-receiver" --listen "127.0.0.1:$receiver_port"
+PRODUCER_ADDRESS=127.0.0.1:$nsqd_tcp_port RECEIVER_LISTEN=127.0.0.1:$receiver_port \
+    start receiver "$programs/safelight-receiver"
 wait_for 30 answers "$receiver_port" /ready
 
-NSQ_LOOKUP_ADDRESS=127.0.0.1:$nsqlookupd_http_port GRPC_ADDRESS=http://127.0.0.1:$recognizer_port \
-    start processor "$programs/safelight-processor" --listen "127.0.0.1:$processor_port"
+NSQ_LOOKUP_ADDRESS=127.0.0.1:$nsqlookupd_http_port GRPC_ADDRESS=127.0.0.1:$recognizer_port \
+    PROCESSOR_LISTEN=127.0.0.1:$processor_port \
+    start processor "$programs/safelight-processor"
 wait_for 30 answers "$processor_port" /ready
 
-FRONTEND_PORT=$frontend_port start frontend "$programs/safelight-frontend"
+FRONTEND_HOST=127.0.0.1 FRONTEND_PORT=$frontend_port RECEIVER_URL=http://127.0.0.1:$receiver_port \
+    start frontend "$programs/safelight-frontend"
 wait_for 30 answers "$frontend_port" /ready
 
 cat <<END
