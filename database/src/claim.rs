@@ -1,0 +1,344 @@
+//! Taking work: a lease that belongs to the claim.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::columns::{millis, span};
+use crate::dialect::json_ids;
+use crate::session::transaction;
+use crate::{Error, TaskKind, TaskState, Tasks};
+
+/// How many claims of a task may come to no orderly end. The next one finds it failed.
+pub const MAX_CLAIMS: u32 = 3;
+
+/// The most tasks that one call takes.
+const MOST_CLAIMS_AT_ONCE: u32 = 1000;
+
+const CRASHED: &str = "crashed the worker: three times the work on it never came to an end";
+
+/// What tells one claim of a task from every other: 16 random bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Token(pub(crate) [u8; 16]);
+
+/// Work that was taken, until its lease ends. See [`Tasks`] for how it may end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The task.
+    pub task_id: i64,
+    /// Its image.
+    pub image_id: i64,
+    /// What is to be done.
+    pub kind: TaskKind,
+    /// The image's media URI.
+    pub path: String,
+    /// What every write about this claim carries.
+    pub token: Token,
+    /// Claims of this task that never came to an orderly end, this one included: 1 is the first.
+    pub claims: u32,
+    /// Tries of this task that ended without success before this one.
+    pub tries: u32,
+    /// How long the claim holds from the moment it was made or renewed.
+    pub lease: Duration,
+}
+
+/// What became of the attempt to claim the work on one image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClaimOutcome {
+    /// It is this worker's now.
+    Claimed(Claim),
+    /// Somebody works on it, or it waits for its next try or for a service.
+    NotDue {
+        /// How long until that ends, as it looks now.
+        in_: Duration,
+    },
+    /// It is done or failed, perhaps just now, because its claims are used up.
+    Ended,
+    /// There is no such image.
+    Unknown,
+}
+
+/// What [`Tasks::claim_due`] took.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DueClaims {
+    /// The work that is this worker's now, the longest due first.
+    pub claims: Vec<Claim>,
+    /// The images that are failed now because their claims were used up.
+    pub crashed: Vec<i64>,
+}
+
+/// A task as a claim reads it, its row locked.
+#[derive(sqlx::FromRow)]
+struct Candidate {
+    id: i64,
+    image_id: i64,
+    state: i64,
+    not_due_for: i64,
+    claims: i64,
+    tries: i64,
+}
+
+// === impl Token ===
+
+impl Token {
+    pub(crate) fn random() -> Token {
+        Token(rand::random())
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token({:032x})", u128::from_be_bytes(self.0))
+    }
+}
+
+// === impl Candidate ===
+
+impl Candidate {
+    fn is_used_up(&self) -> bool {
+        self.claims >= i64::from(MAX_CLAIMS)
+    }
+
+    fn into_claim(self, kind: TaskKind, path: String, token: Token, lease: Duration) -> Claim {
+        Claim {
+            task_id: self.id,
+            image_id: self.image_id,
+            kind,
+            path,
+            token,
+            claims: u32::try_from(self.claims + 1).unwrap_or(u32::MAX),
+            tries: u32::try_from(self.tries).unwrap_or(u32::MAX),
+            lease,
+        }
+    }
+}
+
+// === the statements of a claim, for one or many, on either back end ===
+
+/// Claims the tasks of a JSON array: `task_ids`, `image_ids`.
+macro_rules! mark_claimed {
+    ($connection:ident, $task_ids:expr, $image_ids:expr, $token:expr, $lease:expr) => {{
+        sqlx::query(concat!(
+            update_chosen!(),
+            "tasks",
+            set_chosen!(),
+            "token = ?, claims = claims + 1, waiting_for = NULL, available_at = ",
+            now!(),
+            " + ?, started_at = COALESCE(started_at, ",
+            now!(),
+            ")",
+            end_chosen!()
+        ))
+        .bind(&$task_ids)
+        .bind($token.bytes())
+        .bind(millis($lease))
+        .execute(&mut *$connection)
+        .await?;
+        sqlx::query(concat!(
+            update_chosen!(),
+            "images",
+            set_chosen!(),
+            "status = 3, reason = NULL, updated_at = ",
+            now!(),
+            end_chosen!()
+        ))
+        .bind(&$image_ids)
+        .execute(&mut *$connection)
+        .await?;
+    }};
+}
+
+/// Ends the tasks of a JSON array that crashed their workers.
+macro_rules! mark_crashed {
+    ($connection:ident, $task_ids:expr, $image_ids:expr) => {{
+        sqlx::query(concat!(
+            update_chosen!(),
+            "tasks",
+            set_chosen!(),
+            "state = 2, token = NULL, waiting_for = NULL, reason = ?, ended_at = ",
+            now!(),
+            end_chosen!()
+        ))
+        .bind(&$task_ids)
+        .bind(CRASHED)
+        .execute(&mut *$connection)
+        .await?;
+        sqlx::query(concat!(
+            update_chosen!(),
+            "images",
+            set_chosen!(),
+            "status = 2, reason = ?, updated_at = ",
+            now!(),
+            end_chosen!()
+        ))
+        .bind(&$image_ids)
+        .bind(CRASHED)
+        .execute(&mut *$connection)
+        .await?;
+    }};
+}
+
+// === impl Tasks ===
+
+impl Tasks {
+    /// Claims the work on one image, for which a message came. An image that another program wrote, without
+    /// a task, is given one.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: the claim may have been made and will then be due again after `lease`.
+    pub async fn claim_image(
+        &self,
+        image_id: i64,
+        kind: TaskKind,
+        lease: Duration,
+    ) -> Result<ClaimOutcome, Error> {
+        let token = Token::random();
+        transaction!(self.database, "claim_image", |connection| {
+            let find = concat!(
+                "SELECT id, image_id, state, available_at - ",
+                now!(),
+                " AS not_due_for, claims, tries FROM tasks WHERE image_id = ? AND kind = ?",
+                for_update!()
+            );
+            let mut candidate: Option<Candidate> = sqlx::query_as(find)
+                .bind(image_id)
+                .bind(kind.as_str())
+                .fetch_optional(&mut *connection)
+                .await?;
+            let image: Option<(String, i64)> = sqlx::query_as("SELECT path, status FROM images WHERE id = ?")
+                .bind(image_id)
+                .fetch_optional(&mut *connection)
+                .await?;
+
+            if let (None, Some((_, status))) = (&candidate, &image)
+                && !crate::Status::from_number(*status)?.is_final()
+            {
+                sqlx::query(concat!(insert_ignore!(), "tasks (image_id, kind) VALUES (?, ?)"))
+                    .bind(image_id)
+                    .bind(kind.as_str())
+                    .execute(&mut *connection)
+                    .await?;
+                candidate = sqlx::query_as(find)
+                    .bind(image_id)
+                    .bind(kind.as_str())
+                    .fetch_optional(&mut *connection)
+                    .await?;
+            }
+
+            match (candidate, image) {
+                (_, None) => ClaimOutcome::Unknown,
+                (None, Some(_)) => ClaimOutcome::Ended,
+                (Some(task), _) if TaskState::from_number(task.state)? != TaskState::Ready => {
+                    ClaimOutcome::Ended
+                }
+                (Some(task), _) if task.not_due_for > 0 => ClaimOutcome::NotDue {
+                    in_: span(task.not_due_for),
+                },
+                (Some(task), Some((path, _))) => {
+                    let (task_ids, image_ids) = (json_ids([task.id]), json_ids([task.image_id]));
+                    if task.is_used_up() {
+                        mark_crashed!(connection, task_ids, image_ids);
+                        ClaimOutcome::Ended
+                    } else {
+                        mark_claimed!(connection, task_ids, image_ids, token, lease);
+                        ClaimOutcome::Claimed(task.into_claim(kind, path, token, lease))
+                    }
+                }
+            }
+        })
+    }
+
+    /// Claims up to `limit` tasks (at most 1,000) that have been due for `overdue_by` or longer, the longest
+    /// due first: the sweep for work whose message was lost, whose worker died, or whose wait is over.
+    ///
+    /// Reads and locks the rows it takes and no others, and passes over those that others are taking, so
+    /// any number of workers may call it at once.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: claims may have been made and will then be due again after `lease`.
+    pub async fn claim_due(
+        &self,
+        kind: TaskKind,
+        limit: u32,
+        overdue_by: Duration,
+        lease: Duration,
+    ) -> Result<DueClaims, Error> {
+        let token = Token::random();
+        transaction!(self.database, "claim_due", |connection| {
+            // Equality, range and order of one index: nothing is sorted, nothing is passed over, and the
+            // rows that are leased lie behind the end of the range.
+            let candidates: Vec<Candidate> = sqlx::query_as(concat!(
+                "SELECT id, image_id, state, available_at - ",
+                now!(),
+                " AS not_due_for, claims, tries FROM ",
+                tasks_by_due!(),
+                " WHERE state = 0 AND available_at <= ",
+                now!(),
+                " - ? AND kind = ? ORDER BY available_at, id LIMIT ?",
+                skip_locked!()
+            ))
+            .bind(millis(overdue_by))
+            .bind(kind.as_str())
+            .bind(i64::from(limit.min(MOST_CLAIMS_AT_ONCE)))
+            .fetch_all(&mut *connection)
+            .await?;
+
+            let (used_up, due): (Vec<_>, Vec<_>) = candidates.into_iter().partition(Candidate::is_used_up);
+            let crashed: Vec<i64> = used_up.iter().map(|task| task.image_id).collect();
+            if !used_up.is_empty() {
+                let task_ids = json_ids(used_up.iter().map(|task| task.id));
+                mark_crashed!(connection, task_ids, json_ids(crashed.iter().copied()));
+            }
+
+            let mut claims = Vec::with_capacity(due.len());
+            if !due.is_empty() {
+                let task_ids = json_ids(due.iter().map(|task| task.id));
+                let image_ids = json_ids(due.iter().map(|task| task.image_id));
+                mark_claimed!(connection, task_ids, image_ids, token, lease);
+
+                let paths: Vec<(i64, String)> = sqlx::query_as(concat!(
+                    "SELECT images.id, images.path FROM ",
+                    chosen!(),
+                    then_join!(),
+                    "images ON images.id = chosen_id"
+                ))
+                .bind(&image_ids)
+                .fetch_all(&mut *connection)
+                .await?;
+                let mut paths: std::collections::HashMap<i64, String> = paths.into_iter().collect();
+                for task in due {
+                    // A task's image is there as long as the task: a foreign key says so.
+                    let path = paths.remove(&task.image_id).ok_or(Error::NotFound)?;
+                    claims.push(task.into_claim(kind, path, token, lease));
+                }
+            }
+            DueClaims { claims, crashed }
+        })
+    }
+
+    /// Lets the lease run anew from now on, for as long as it was taken.
+    ///
+    /// # Errors
+    /// [`Error::LostClaim`]: stop working. [`Error::Unavailable`]: the lease may run out; stop working when
+    /// it does.
+    pub async fn renew(&self, claim: &Claim) -> Result<(), Error> {
+        transaction!(self.database, "renew", |connection| {
+            let renewed = sqlx::query(concat!(
+                "UPDATE tasks SET available_at = ",
+                now!(),
+                " + ? WHERE id = ? AND token = ? AND state = 0"
+            ))
+            .bind(millis(claim.lease))
+            .bind(claim.task_id)
+            .bind(claim.token.bytes())
+            .execute(&mut *connection)
+            .await?;
+            if renewed.rows_affected() == 0 {
+                return Err(Error::LostClaim);
+            }
+        })
+    }
+}

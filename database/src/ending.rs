@@ -1,0 +1,262 @@
+//! How the work on a claim ends. Every write here carries the claim's token.
+
+use std::time::Duration;
+
+use crate::columns::{LONGEST_NAME, LONGEST_REASON, cut, millis};
+use crate::faces::record_faces;
+use crate::session::transaction;
+use crate::{Claim, Error, Recognition, Tasks};
+
+/// What became of a task whose try ended without success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryOutcome {
+    /// It will be due again.
+    Again,
+    /// That was its last try.
+    Failed,
+}
+
+/// Writes to the claimed task, with the parameters of `$set` in order. Gives whether it was still claimed
+/// under this token.
+macro_rules! update_claimed {
+    ($connection:ident, $claim:expr, $set:expr $(, $parameter:expr)*) => {
+        sqlx::query(concat!("UPDATE tasks SET ", $set, " WHERE id = ? AND token = ? AND state = 0"))
+            $(.bind($parameter))*
+            .bind($claim.task_id)
+            .bind($claim.token.bytes())
+            .execute(&mut *$connection)
+            .await?
+            .rows_affected()
+            == 1
+    };
+}
+
+/// Writes to the claim's image, with the parameters of `$set` in order.
+macro_rules! update_image {
+    ($connection:ident, $claim:expr, $set:expr $(, $parameter:expr)*) => {
+        sqlx::query(concat!("UPDATE images SET ", $set, ", updated_at = ", now!(), " WHERE id = ?"))
+            $(.bind($parameter))*
+            .bind($claim.image_id)
+            .execute(&mut *$connection)
+            .await?
+    };
+}
+
+/// Ends the operation where the claim is not this worker's: well, if the task has ended in `$state` under
+/// this very token, because then an earlier call did it and only its answer was lost.
+macro_rules! not_claimed {
+    ($connection:ident, $claim:expr, $state:literal) => {{
+        let ended: Option<i64> = sqlx::query_scalar(concat!(
+            "SELECT id FROM tasks WHERE id = ? AND token = ? AND state = ",
+            $state
+        ))
+        .bind($claim.task_id)
+        .bind($claim.token.bytes())
+        .fetch_optional(&mut *$connection)
+        .await?;
+        return ended.map(drop).ok_or(Error::LostClaim);
+    }};
+}
+
+// === impl Tasks ===
+
+impl Tasks {
+    /// The work is done: the image is processed, its faces are replaced by these, and people whom nobody
+    /// knew are recorded by name.
+    ///
+    /// Can be repeated after [`Error::Unavailable`].
+    ///
+    /// # Errors
+    /// [`Error::LostClaim`]: nothing was written. [`Error::Unavailable`].
+    pub async fn complete(&self, claim: &Claim, recognition: &Recognition) -> Result<(), Error> {
+        transaction!(self.database, "complete", |connection| {
+            let mine = update_claimed!(
+                connection,
+                claim,
+                concat!(
+                    "state = 1, reason = NULL, waiting_for = NULL, model = ?, model_version = ?, ended_at = ",
+                    now!()
+                ),
+                cut(&recognition.model, LONGEST_NAME),
+                cut(&recognition.model_version, LONGEST_NAME)
+            );
+            if !mine {
+                not_claimed!(connection, claim, "1");
+            }
+            let best = record_faces!(connection, claim.image_id, recognition);
+            update_image!(
+                connection,
+                claim,
+                "status = 1, reason = NULL, person_id = ?, distance = ?, width = ?, height = ?, \
+                 duration_ms = (SELECT ended_at - started_at FROM tasks WHERE tasks.id = ?)",
+                best.map(|(person_id, _)| person_id),
+                best.map(|(_, distance)| f64::from(distance)),
+                i64::from(recognition.width),
+                i64::from(recognition.height),
+                claim.task_id
+            );
+        })
+    }
+
+    /// Trying again will not help: the image is failed, with a reason that a person can read (cut at 1,024
+    /// bytes).
+    ///
+    /// Can be repeated after [`Error::Unavailable`].
+    ///
+    /// # Errors
+    /// [`Error::LostClaim`]: nothing was written. [`Error::Unavailable`].
+    pub async fn fail(&self, claim: &Claim, reason: &str) -> Result<(), Error> {
+        let reason = cut(reason, LONGEST_REASON);
+        transaction!(self.database, "fail", |connection| {
+            let mine = update_claimed!(
+                connection,
+                claim,
+                concat!("state = 2, waiting_for = NULL, reason = ?, ended_at = ", now!()),
+                reason
+            );
+            if !mine {
+                not_claimed!(connection, claim, "2");
+            }
+            update_image!(connection, claim, "status = 2, reason = ?", reason);
+        })
+    }
+
+    /// The try ended without success: the task is due again after `delay`, or failed for `why` where this
+    /// was try number `max_tries`.
+    ///
+    /// # Errors
+    /// [`Error::LostClaim`]: nothing was written. [`Error::Unavailable`].
+    pub async fn retry(
+        &self,
+        claim: &Claim,
+        delay: Duration,
+        why: &str,
+        max_tries: u32,
+    ) -> Result<RetryOutcome, Error> {
+        let why = cut(why, LONGEST_REASON);
+        transaction!(self.database, "retry", |connection| {
+            let tries: Option<i64> = sqlx::query_scalar(concat!(
+                "SELECT tries FROM tasks WHERE id = ? AND token = ? AND state = 0",
+                for_update!()
+            ))
+            .bind(claim.task_id)
+            .bind(claim.token.bytes())
+            .fetch_optional(&mut *connection)
+            .await?;
+            let tries = tries.ok_or(Error::LostClaim)? + 1;
+
+            if tries >= i64::from(max_tries) {
+                let _locked = update_claimed!(
+                    connection,
+                    claim,
+                    concat!(
+                        "state = 2, tries = ?, claims = claims - 1, reason = ?, ended_at = ",
+                        now!()
+                    ),
+                    tries,
+                    why
+                );
+                update_image!(connection, claim, "status = 2, reason = ?", why);
+                RetryOutcome::Failed
+            } else {
+                let _locked = update_claimed!(
+                    connection,
+                    claim,
+                    concat!(
+                        "token = NULL, tries = ?, claims = claims - 1, reason = ?, available_at = ",
+                        now!(),
+                        " + ?"
+                    ),
+                    tries,
+                    why,
+                    millis(delay)
+                );
+                update_image!(connection, claim, "status = 0");
+                RetryOutcome::Again
+            }
+        })
+    }
+
+    /// The service that the work needs is away: the task waits for it, due again after `delay`. No try is
+    /// used, and the claim is given back.
+    ///
+    /// # Errors
+    /// [`Error::LostClaim`]: nothing was written. [`Error::Unavailable`].
+    pub async fn wait(&self, claim: &Claim, delay: Duration, service: &str, why: &str) -> Result<(), Error> {
+        let (service, why) = (cut(service, LONGEST_NAME), cut(why, LONGEST_REASON));
+        transaction!(self.database, "wait", |connection| {
+            let mine = update_claimed!(
+                connection,
+                claim,
+                concat!(
+                    "token = NULL, claims = claims - 1, waits = waits + 1, started_at = NULL, \
+                     waiting_for = ?, reason = ?, available_at = ",
+                    now!(),
+                    " + ?"
+                ),
+                service,
+                why,
+                millis(delay)
+            );
+            if !mine {
+                return Err(Error::LostClaim);
+            }
+            update_image!(connection, claim, "status = 0");
+        })
+    }
+
+    /// The service died while it worked on this image, perhaps because of it: as [`Tasks::wait`], but the
+    /// claim stays counted, so that an image which kills the service again and again comes to an end.
+    ///
+    /// # Errors
+    /// [`Error::LostClaim`]: nothing was written. [`Error::Unavailable`].
+    pub async fn interrupted(
+        &self,
+        claim: &Claim,
+        delay: Duration,
+        service: &str,
+        why: &str,
+    ) -> Result<(), Error> {
+        let (service, why) = (cut(service, LONGEST_NAME), cut(why, LONGEST_REASON));
+        transaction!(self.database, "interrupted", |connection| {
+            let mine = update_claimed!(
+                connection,
+                claim,
+                concat!(
+                    "token = NULL, waits = waits + 1, waiting_for = ?, reason = ?, available_at = ",
+                    now!(),
+                    " + ?"
+                ),
+                service,
+                why,
+                millis(delay)
+            );
+            if !mine {
+                return Err(Error::LostClaim);
+            }
+            update_image!(connection, claim, "status = 0");
+        })
+    }
+
+    /// The worker is shutting down and has not finished: the task is due at once and nothing is counted.
+    ///
+    /// # Errors
+    /// [`Error::LostClaim`]: nothing was written. [`Error::Unavailable`]: the task is due when the lease
+    /// ends, and the claim stays counted.
+    pub async fn release(&self, claim: &Claim) -> Result<(), Error> {
+        transaction!(self.database, "release", |connection| {
+            let mine = update_claimed!(
+                connection,
+                claim,
+                concat!(
+                    "token = NULL, claims = claims - 1, started_at = NULL, available_at = ",
+                    now!()
+                )
+            );
+            if !mine {
+                return Err(Error::LostClaim);
+            }
+            update_image!(connection, claim, "status = 0");
+        })
+    }
+}
