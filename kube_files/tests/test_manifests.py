@@ -7,7 +7,6 @@ against the schemas again and against a lint of our own; and the lint against pl
 import copy
 import functools
 import os
-import re
 import unittest
 
 import kubernetes_validate
@@ -18,7 +17,6 @@ from lint_references import lint_references
 from manifests import (
     KUBE_FILES,
     OVERLAYS,
-    REPOSITORY,
     containers,
     files,
     load,
@@ -67,29 +65,6 @@ class Files(unittest.TestCase):
     def test_no_secret_is_committed(self):
         for path in files():
             self.assertEqual([], of_kind(load(path.read_text()), "Secret"), path)
-
-    def test_variables_of_the_services_are_known_to_them(self):
-        sources = "\n".join(
-            path.read_text()
-            for path in REPOSITORY.glob("*/src/**/*.rs")
-        )
-        known = set(re.findall(r'env(?:::var(?:_os)?\(| = )"([A-Z][A-Z0-9_]*)"', sources))
-        # Read by the C library and by the logging library.
-        known |= {"MALLOC_ARENA_MAX", "RUST_LOG"}
-        given = {}
-        for path in KUBE_FILES.rglob("*.env*"):
-            if path.name.startswith(("config.env", "database.env")):
-                for line in path.read_text().splitlines():
-                    if line and not line.startswith("#"):
-                        given[line.partition("=")[0]] = path
-        for path in files():
-            for workload in workloads(load(path.read_text())):
-                for container in containers(workload):
-                    if container["image"].startswith("safelight/"):
-                        for variable in container.get("env", []):
-                            given[variable["name"]] = path
-        unknown = {variable: str(path) for variable, path in given.items() if variable not in known}
-        self.assertEqual({}, unknown)
 
 
 class Rendered(unittest.TestCase):
