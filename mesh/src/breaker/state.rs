@@ -373,3 +373,7 @@ impl Breaker {
 #[cfg(test)]
 #[path = "state_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "state_model_tests.rs"]
+mod model_tests;
