@@ -90,7 +90,7 @@ impl Tasks {
                 "status = 1, reason = NULL, person_id = ?, distance = ?, width = ?, height = ?, \
                  duration_ms = (SELECT ended_at - started_at FROM tasks WHERE tasks.id = ?)",
                 best.map(|(person_id, _)| person_id),
-                best.map(|(_, distance)| f64::from(distance)),
+                best.and_then(|(_, distance)| distance).map(f64::from),
                 i64::from(recognition.width),
                 i64::from(recognition.height),
                 claim.task_id

@@ -44,8 +44,8 @@ pub struct NewMatch {
     pub person: String,
     /// The file name of the nearest sample.
     pub sample: String,
-    /// How far from it; smaller is more alike.
-    pub distance: f32,
+    /// How far from it; smaller is more alike. `None` where the recognizer does not tell.
+    pub distance: Option<f32>,
 }
 
 /// A face as it was recorded.
@@ -105,7 +105,8 @@ impl Recognition {
     /// The surest match.
     pub(crate) fn best(&self) -> Option<&NewMatch> {
         let matches = self.faces.iter().filter_map(|face| face.person.as_ref());
-        matches.min_by(|a, b| a.distance.total_cmp(&b.distance))
+        let distance = |found: &&NewMatch| found.distance.unwrap_or(f32::INFINITY);
+        matches.min_by(|a, b| distance(a).total_cmp(&distance(b)))
     }
 }
 
@@ -156,7 +157,7 @@ macro_rules! record_faces {
             .bind($crate::columns::pack_floats(&face.descriptor))
             .bind(found.and_then(|found| person_ids.get(&*found.person).copied()))
             .bind(found.map(|found| $crate::columns::cut(&found.sample, $crate::columns::LONGEST_NAME)))
-            .bind(found.map(|found| f64::from(found.distance)))
+            .bind(found.and_then(|found| found.distance).map(f64::from))
             .execute(&mut *$connection)
             .await?;
         }

@@ -244,6 +244,22 @@ impl People {
         Ok(people.into_values().collect())
     }
 
+    /// The name of the person whose sample has this file name; the one enrolled last where several have.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn of_sample(&self, image_name: &str) -> Result<Option<String>, Error> {
+        reading!(self.database, "person_of_sample", |connection| {
+            sqlx::query_scalar(
+                "SELECT person.name FROM person_images JOIN person ON person.id = person_images.person_id \
+                 WHERE person_images.image_name = ? ORDER BY person_images.id DESC LIMIT 1",
+            )
+            .bind(image_name)
+            .fetch_optional(&mut *connection)
+            .await?
+        })
+    }
+
     /// Forgets all samples of a person and gives their number. The name stays, for the pictures in which
     /// the person was recognized.
     ///

@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS person_images (
     uri VARCHAR(4096) NULL,
     created_at BIGINT NOT NULL DEFAULT (CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)),
     UNIQUE KEY person_images_content (person_id, content_hash),
+    KEY person_images_name (image_name),
     CONSTRAINT person_images_person FOREIGN KEY (person_id) REFERENCES person (id) ON DELETE CASCADE
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 

@@ -22,6 +22,7 @@ CREATE TABLE person_images (
     created_at BIGINT NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER))
 );
 CREATE UNIQUE INDEX person_images_content ON person_images (person_id, content_hash);
+CREATE INDEX person_images_name ON person_images (image_name);
 
 -- Counts changes, so that whoever keeps a copy sees by one read whether it is still true.
 CREATE TABLE revisions (
