@@ -107,11 +107,11 @@ impl DatabaseArgs {
         }
     }
 
-    /// Connects to the database that is named.
+    /// Opens the database that is named; it may be away.
     ///
     /// # Errors
-    /// [`Error::Invalid`] where none is named; else as [`Database::connect`].
-    pub async fn connect(&self) -> Result<Database, Error> {
+    /// [`Error::Invalid`] where none is named; else as [`Database::open`].
+    pub async fn open(&self) -> Result<Database, Error> {
         let url = self.url()?.ok_or_else(|| {
             Error::Invalid(
                 "DATABASE_URL: not set, expected mysql://user:password@host:port/name or \
@@ -119,7 +119,7 @@ impl DatabaseArgs {
                     .to_owned(),
             )
         })?;
-        Database::connect(&url, &self.options()).await
+        Database::open(&url, &self.options()).await
     }
 }
 

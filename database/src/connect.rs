@@ -92,6 +92,25 @@ impl Database {
         })
     }
 
+    /// [`Database::connect`] for a program that serves on while its database is away: a MySQL server that
+    /// does not answer is no error here, and each call tells of it until it answers.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] as for [`Database::connect`]. What is wrong with the login shows only when the
+    /// server is there.
+    pub async fn open(url: &str, options: &Options) -> Result<Database, Error> {
+        match Database::connect(url, options).await {
+            Err(Error::Unavailable(outage)) if !url.starts_with("sqlite:") => {
+                tracing::warn!(%outage, "the database is away; going on without it until it is there");
+                let (pool, connect) = mysql_pool(url, options)?;
+                let backend = Backend::MySql(pool.connect_lazy_with(connect));
+                let operation_timeout = options.operation_timeout;
+                Ok(Database { inner: Arc::new(Inner { backend, operation_timeout }) })
+            }
+            connected => connected,
+        }
+    }
+
     /// Brings the schema to the version of this program. Does nothing where it is there already; several
     /// programs may call it at once. A migration that was cut off is repeated.
     ///
@@ -175,6 +194,11 @@ impl Database {
 }
 
 async fn connect_mysql(url: &str, options: &Options) -> Result<MySqlPool, Error> {
+    let (pool, connect) = mysql_pool(url, options)?;
+    Ok(pool.connect_with(connect).await?)
+}
+
+fn mysql_pool(url: &str, options: &Options) -> Result<(MySqlPoolOptions, MySqlConnectOptions), Error> {
     let connect: MySqlConnectOptions = url.parse().map_err(invalid_url)?;
     if connect.get_database().is_none_or(str::is_empty) {
         return Err(Error::Invalid(
@@ -212,7 +236,7 @@ async fn connect_mysql(url: &str, options: &Options) -> Result<MySqlPool, Error>
                 Ok(())
             })
         });
-    Ok(pool.connect_with(connect).await?)
+    Ok((pool, connect))
 }
 
 async fn connect_sqlite(url: &str, options: &Options) -> Result<Backend, Error> {

@@ -99,3 +99,15 @@ async fn a_closed_database_is_unavailable() {
         assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
     }
 }
+
+#[tokio::test]
+async fn a_program_that_starts_before_its_database_goes_on_when_that_is_there() {
+    let server = MariaDb::start().await;
+    let url = server.create_database().await;
+    server.kill();
+    let database = Database::open(&url, &impatient()).await.unwrap();
+    assert!(database.migrate().await.unwrap_err().is_unavailable());
+    server.restart().await;
+    database.migrate().await.unwrap();
+    database.ping().await.unwrap();
+}
