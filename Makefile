@@ -28,7 +28,7 @@ test: setup-build setup-test models ## Install what is missing, and run every te
 
 .PHONY: bench
 bench: setup-build setup-test models ## Measure; each result is a line `name value unit`
-	$(CARGO) bench --locked --workspace --profile dev
+	$(CARGO) bench --locked --workspace --bench '*' --profile dev
 
 .PHONY: up-real
 up-real: setup-build setup-test models ## MariaDB, NSQ and the services as separate processes, until Ctrl-C
