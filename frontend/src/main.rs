@@ -1,6 +1,7 @@
 //! The frontend as a program of its own.
 
 use anyhow::Context;
+use safelight_database::Error;
 use safelight_frontend::{Arguments, Deps, serve};
 use safelight_media::Library;
 use safelight_service::{Shutdown, configuration_error, metrics, parse, telemetry};
@@ -13,11 +14,10 @@ async fn main() -> anyhow::Result<()> {
     metrics::install();
     let shutdown = Shutdown::on_signals();
     let library = Library::new(&arguments.media).unwrap_or_else(|error| configuration_error(error));
-    let database = arguments
-        .database
-        .connect()
-        .await
-        .context("cannot open the database")?;
+    let database = match arguments.database.open().await {
+        Err(wrong @ Error::Invalid(_)) => configuration_error(wrong),
+        opened => opened.context("cannot open the database")?,
+    };
     let address = arguments.listen();
     let listener = TcpListener::bind(address)
         .await

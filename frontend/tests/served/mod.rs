@@ -149,7 +149,7 @@ pub fn face(left: i32, person: Option<&str>) -> NewFace {
     let matched = |person: &str| NewMatch {
         person: person.to_owned(),
         sample: format!("{person}_1.jpg"),
-        distance: 0.375,
+        distance: Some(0.375),
     };
     NewFace {
         left,
