@@ -8,6 +8,9 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 use crate::error::MediaError;
 
+/// Zeros behind the data, so that looking ahead is not running out.
+const LOOK_AHEAD: usize = 16;
+
 /// A JPEG whose header has been read.
 ///
 /// The decoder is used directly, and not through the crate `image`, because that one decodes leniently:
@@ -60,10 +63,10 @@ impl<'a> Jpeg<'a> {
         pixels * (3 + coefficients)
     }
 
-    pub(crate) fn decode(mut self) -> Result<DynamicImage, MediaError> {
-        if !reaches_its_end(self.bytes) {
+    pub(crate) fn decode(self) -> Result<DynamicImage, MediaError> {
+        let Some(end) = end_of_data(self.bytes) else {
             return Err(MediaError::Corrupt("it is cut off before its end".into()));
-        }
+        };
         let colors = if self.grey {
             ColorSpace::Luma
         } else {
@@ -74,8 +77,19 @@ impl<'a> Jpeg<'a> {
             .options()
             .jpeg_set_out_colorspace(colors)
             .set_strict_mode(true);
-        self.decoder.set_options(options);
-        let pixels = self.decoder.decode().map_err(decode_error)?;
+        let pixels = if self.progressive {
+            let mut decoder = self.decoder;
+            decoder.set_options(options);
+            decoder.decode()
+        } else {
+            // Where the end marker comes too early the decoder goes on with zeros, silently. Without the
+            // marker it finds that the data ran out. It looks ahead by up to eight bytes, which are added.
+            let mut data = Vec::with_capacity(end + LOOK_AHEAD);
+            data.extend_from_slice(&self.bytes[..end]);
+            data.resize(end + LOOK_AHEAD, 0);
+            JpegDecoder::new_with_options(ZCursor::new(data.as_slice()), options).decode()
+        };
+        let pixels = pixels.map_err(decode_error)?;
         let decoded = if self.grey {
             GrayImage::from_raw(self.width, self.height, pixels).map(DynamicImage::ImageLuma8)
         } else {
@@ -85,36 +99,32 @@ impl<'a> Jpeg<'a> {
     }
 }
 
-/// Whether the segments lead from the first marker to the end marker (ITU-T T.81, annex B).
+/// Where the end marker begins that the segments lead to from the first marker (ITU-T T.81, annex B).
 ///
-/// The decoder notices a missing end only at the start of a row of blocks, so a file cut off in its last
-/// row would pass.
-fn reaches_its_end(bytes: &[u8]) -> bool {
+/// Many cameras put a thumbnail into a segment before it, or a second picture behind it; each has an end
+/// marker of its own, so looking for one from either side would find the wrong one.
+fn end_of_data(bytes: &[u8]) -> Option<usize> {
     const TEMPORARY: u8 = 0x01;
     const START: u8 = 0xD8;
     const END: u8 = 0xD9;
-    let mut rest = bytes;
-    while let Some(position) = rest
-        .windows(2)
-        .position(|pair| pair[0] == 0xFF && is_marker(pair[1]))
-    {
-        let marker = rest[position + 1];
-        rest = &rest[position + 2..];
-        match marker {
-            END => return true,
-            START | TEMPORARY => {}
+    let mut at = 0;
+    loop {
+        let rest = bytes.get(at..)?;
+        at += rest
+            .windows(2)
+            .position(|pair| pair[0] == 0xFF && is_marker(pair[1]))?;
+        match bytes.get(at + 1)? {
+            &END => return Some(at),
+            &START | &TEMPORARY => at += 2,
+            // A segment: its length, itself included, and then its bytes. After the header of a scan comes
+            // the picture's data, where 0xFF is followed by 0 or by a restart marker, so that the search
+            // finds the first real marker after it.
             _ => {
-                // A segment: its length, itself included, and then its bytes. After the header of a scan
-                // comes the picture's data, where 0xFF is followed by 0 or by a restart marker, so that
-                // the search finds the first real marker after it.
-                let Some(length) = rest.first_chunk().map(|length| u16::from_be_bytes(*length)) else {
-                    return false;
-                };
-                rest = rest.get(usize::from(length)..).unwrap_or_default();
+                let length = bytes.get(at + 2..)?.first_chunk()?;
+                at += 2 + usize::from(u16::from_be_bytes(*length));
             }
         }
     }
-    false
 }
 
 /// Not a stuffed zero, not a fill byte, not a restart inside of a scan.
