@@ -1,2 +1,109 @@
 //! The `recognizer` program.
-fn main() {}
+
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use clap::Parser;
+use safelight_database::DatabaseArgs;
+use safelight_media::{Library, MediaArgs};
+use safelight_recognizer::{Config, Recognizer, State, check_cpu, serve};
+use safelight_service::{Readiness, Shutdown, configuration_error, metrics, ops_router, telemetry};
+use tokio::net::TcpListener;
+
+/// Recognizes faces in pictures, behind gRPC.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    /// the address and port for gRPC, such as 0.0.0.0:50051
+    #[arg(
+        long,
+        env = "RECOGNIZER_LISTEN",
+        default_value = "0.0.0.0:50051",
+        value_name = "ADDRESS:PORT"
+    )]
+    listen: SocketAddr,
+
+    /// the address and port for /alive, /ready and /metrics, such as 0.0.0.0:8051
+    #[arg(
+        long,
+        env = "RECOGNIZER_HTTP_LISTEN",
+        default_value = "0.0.0.0:8051",
+        value_name = "ADDRESS:PORT"
+    )]
+    http_listen: SocketAddr,
+
+    #[command(flatten)]
+    recognizer: Config,
+
+    #[command(flatten)]
+    media: MediaArgs,
+
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+fn main() -> anyhow::Result<()> {
+    if let Err(missing) = check_cpu() {
+        eprintln!("recognizer: {missing}");
+        std::process::exit(1);
+    }
+    let args: Args = safelight_service::parse();
+    // The work is done in the recognizer's own threads; these only carry messages.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(run(args))
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    telemetry::init("recognizer");
+    metrics::install();
+    let library = Library::new(&args.media).unwrap_or_else(|error| configuration_error(error));
+    let url = args
+        .database
+        .url()
+        .unwrap_or_else(|error| configuration_error(error));
+    let database = match url {
+        Some(_) => Some(
+            args.database
+                .open()
+                .await
+                .context("the database cannot be reached")?,
+        ),
+        None => None,
+    };
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("RECOGNIZER_LISTEN: cannot listen on {}", args.listen))?;
+    let http = TcpListener::bind(args.http_listen)
+        .await
+        .with_context(|| format!("RECOGNIZER_HTTP_LISTEN: cannot listen on {}", args.http_listen))?;
+
+    let shutdown = Shutdown::on_signals();
+    let recognizer = Recognizer::start(args.recognizer, library, database)
+        .unwrap_or_else(|error| configuration_error(error));
+    let readiness = Readiness::new(shutdown.clone());
+    tokio::spawn(report_readiness(readiness.clone(), recognizer.state()));
+    tracing::info!(grpc = %args.listen, http = %args.http_listen, "listening");
+    let ops = safelight_service::serve(http, ops_router(readiness), shutdown.clone());
+    let (grpc, ops) = tokio::join!(serve(listener, recognizer, shutdown), ops);
+    grpc?;
+    ops?;
+    Ok(())
+}
+
+async fn report_readiness(readiness: Readiness, mut state: tokio::sync::watch::Receiver<State>) {
+    loop {
+        let found = match &*state.borrow_and_update() {
+            State::Serving => Ok(()),
+            State::Loading => Err("loading models and known people".to_owned()),
+            State::Failed(reason) => Err(reason.clone()),
+            State::Stopping => Err("stopping".to_owned()),
+        };
+        readiness.set("recognizer", found);
+        if state.changed().await.is_err() {
+            return;
+        }
+    }
+}
