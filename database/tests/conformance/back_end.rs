@@ -11,13 +11,13 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Executor as _, MySqlPool, SqlitePool};
 
 /// A lease that no test outlives.
-pub const LONG: Duration = Duration::from_secs(600);
+pub(crate) const LONG: Duration = Duration::from_secs(600);
 /// How long a test waits for what must happen.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-pub struct BackEnd {
-    pub database: Database,
-    pub url: String,
+pub(crate) struct BackEnd {
+    pub(crate) database: Database,
+    pub(crate) url: String,
     direct: Direct,
     _file: Option<tempfile::TempDir>,
 }
@@ -28,20 +28,20 @@ enum Direct {
 }
 
 impl BackEnd {
-    pub async fn mysql() -> BackEnd {
+    pub(crate) async fn mysql() -> BackEnd {
         let back_end = BackEnd::empty_mysql().await;
         back_end.database.migrate().await.unwrap();
         back_end
     }
 
-    pub async fn sqlite() -> BackEnd {
+    pub(crate) async fn sqlite() -> BackEnd {
         let back_end = BackEnd::empty_sqlite().await;
         back_end.database.migrate().await.unwrap();
         back_end
     }
 
     /// Before any migration.
-    pub async fn empty_mysql() -> BackEnd {
+    pub(crate) async fn empty_mysql() -> BackEnd {
         let url = MariaDb::shared().await.create_database().await;
         let database = Database::connect(&url, &Options::default()).await.unwrap();
         let direct = Direct::MySql(MySqlPool::connect_lazy(&url).unwrap());
@@ -49,7 +49,7 @@ impl BackEnd {
     }
 
     /// Before any migration.
-    pub async fn empty_sqlite() -> BackEnd {
+    pub(crate) async fn empty_sqlite() -> BackEnd {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("test.db");
         let url = format!("sqlite://{}", path.display());
@@ -59,12 +59,8 @@ impl BackEnd {
         BackEnd { database, url, direct, _file: Some(directory) }
     }
 
-    pub fn is_mysql(&self) -> bool {
-        matches!(self.direct, Direct::MySql(_))
-    }
-
     /// Runs statements past the stores.
-    pub async fn execute(&self, sql: &str) {
+    pub(crate) async fn execute(&self, sql: &str) {
         let sql = AssertSqlSafe(sql.to_owned());
         match &self.direct {
             Direct::MySql(pool) => drop(pool.execute(sql).await.unwrap()),
@@ -73,7 +69,7 @@ impl BackEnd {
     }
 
     /// A number asked for past the stores.
-    pub async fn number(&self, sql: &str) -> i64 {
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
         let sql = AssertSqlSafe(sql.to_owned());
         match &self.direct {
             Direct::MySql(pool) => sqlx::query_scalar(sql).fetch_one(pool).await.unwrap(),
@@ -82,7 +78,7 @@ impl BackEnd {
     }
 
     /// Texts asked for past the stores.
-    pub async fn texts(&self, sql: &str) -> Vec<String> {
+    pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
         let sql = AssertSqlSafe(sql.to_owned());
         match &self.direct {
             Direct::MySql(pool) => sqlx::query_scalar(sql).fetch_all(pool).await.unwrap(),
@@ -91,37 +87,37 @@ impl BackEnd {
     }
 
     /// Lets all leases end and all delays pass.
-    pub async fn make_everything_due(&self) {
+    pub(crate) async fn make_everything_due(&self) {
         self.execute("UPDATE tasks SET available_at = 1000 WHERE state = 0").await;
     }
 
-    pub async fn accept(&self, path: &str) -> Accepted {
+    pub(crate) async fn accept(&self, path: &str) -> Accepted {
         self.accept_all([path]).await.remove(0)
     }
 
-    pub async fn accept_all<S: Into<String>>(&self, paths: impl IntoIterator<Item = S>) -> Vec<Accepted> {
+    pub(crate) async fn accept_all<S: Into<String>>(&self, paths: impl IntoIterator<Item = S>) -> Vec<Accepted> {
         self.database.images().accept(&images(paths)).await.unwrap()
     }
 
     /// Claims an image that must be there for the taking.
-    pub async fn claim(&self, image_id: i64) -> Claim {
+    pub(crate) async fn claim(&self, image_id: i64) -> Claim {
         match self.database.tasks().claim_image(image_id, TaskKind::Identify, LONG).await.unwrap() {
             ClaimOutcome::Claimed(claim) => claim,
             other => panic!("image {image_id} cannot be claimed: {other:?}"),
         }
     }
 
-    pub async fn image(&self, id: i64) -> ImageDetail {
+    pub(crate) async fn image(&self, id: i64) -> ImageDetail {
         self.database.images().get(id).await.unwrap().unwrap()
     }
 }
 
-pub fn images<S: Into<String>>(paths: impl IntoIterator<Item = S>) -> Vec<NewImage> {
+pub(crate) fn images<S: Into<String>>(paths: impl IntoIterator<Item = S>) -> Vec<NewImage> {
     paths.into_iter().map(|path| NewImage { path: path.into(), project: None }).collect()
 }
 
 /// A picture with these people in it, by name and distance.
-pub fn recognized(people: &[(&str, f32)]) -> Recognition {
+pub(crate) fn recognized(people: &[(&str, f32)]) -> Recognition {
     let face = |(name, distance): &(&str, f32)| NewFace {
         left: -3,
         top: 4,
@@ -132,7 +128,7 @@ pub fn recognized(people: &[(&str, f32)]) -> Recognition {
         person: Some(NewMatch {
             person: (*name).to_owned(),
             sample: format!("{name}_1.jpg"),
-            distance: *distance,
+            distance: Some(*distance),
         }),
     };
     Recognition {
@@ -145,7 +141,7 @@ pub fn recognized(people: &[(&str, f32)]) -> Recognition {
 }
 
 /// Asks again and again until there is an answer.
-pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let asking = async {
         loop {
             if let Some(answer) = ask().await {

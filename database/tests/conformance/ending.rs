@@ -40,7 +40,7 @@ on_both_back_ends! {
             let person = given.person.as_ref().unwrap();
             assert_eq!(face.person.as_ref(), Some(&person.person));
             assert_eq!(face.sample.as_ref(), Some(&person.sample));
-            assert_eq!(face.distance, Some(person.distance));
+            assert_eq!(face.distance, person.distance);
         }
         let best = back_end.number(
             "SELECT COUNT(*) FROM images JOIN person ON person.id = images.person_id WHERE person.name = 'biden'",

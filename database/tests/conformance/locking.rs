@@ -34,6 +34,8 @@ async fn a_claim_locks_about_as_many_rows_as_it_takes_and_leaves_the_rest_to_oth
     let tasks = back_end.database.tasks();
     let first = tokio::spawn(async move { tasks.claim_due(TaskKind::Identify, 10, Duration::ZERO, LONG).await });
     let locked: i64 = eventually("the claim waits for the image", async || {
+        // The server renews what this table shows only after nobody has asked for a tenth of a second.
+        tokio::time::sleep(Duration::from_millis(150)).await;
         sqlx::query_scalar(
             "SELECT CAST(trx_rows_locked AS SIGNED) FROM information_schema.innodb_trx \
              JOIN information_schema.processlist ON processlist.id = trx_mysql_thread_id \
