@@ -71,6 +71,20 @@ fn is_grpc(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
+/// Whether a response without a `grpc-status` may yet bring one.
+pub(crate) fn is_grpc_answer<B>(response: &Response<B>) -> bool {
+    response.status() == StatusCode::OK && is_grpc(response.headers())
+}
+
+/// What an answer that is not gRPC says about the service that was asked for gRPC.
+fn not_grpc_outcome(status: StatusCode) -> Outcome {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Outcome::Success,
+        StatusCode::TOO_MANY_REQUESTS => Outcome::Overload,
+        _ => Outcome::Failure,
+    }
+}
+
 /// The longest part of a server's message that is kept as a reason.
 const LONGEST_MESSAGE: usize = 200;
 
@@ -135,6 +149,7 @@ impl Classifier {
                 CallError::CircuitOpen { .. } | CallError::TrialRunning { .. } => Outcome::Ignored,
                 CallError::NotConnected { .. } | CallError::Broken { .. } => Outcome::Failure,
                 CallError::NotProcessed { .. } => Outcome::Overload,
+                CallError::NotGrpc { status, .. } => not_grpc_outcome(*status),
                 CallError::DeadlinePassed { short: true, .. } => Outcome::Ignored,
                 CallError::DeadlinePassed { short: false, .. } => Outcome::Failure,
             }
@@ -199,18 +214,11 @@ impl Expected {
         if let Some(verdict) = status_verdict(response.headers(), self.short) {
             return Some(verdict);
         }
-        let status = response.status();
-        if status == StatusCode::OK {
-            if is_grpc(response.headers()) {
-                return None;
-            }
-            return Some(Verdict::failure("the answer is not gRPC"));
+        if is_grpc_answer(response) {
+            return None;
         }
-        let outcome = match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Outcome::Success,
-            StatusCode::TOO_MANY_REQUESTS => Outcome::Overload,
-            _ => Outcome::Failure,
-        };
+        let status = response.status();
+        let outcome = not_grpc_outcome(status);
         Some(Verdict {
             outcome,
             why: format!("the answer is not gRPC but HTTP {}", status.as_u16()).into(),

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::{Code, Status};
 
@@ -77,6 +78,14 @@ pub enum CallError {
         /// How it broke.
         reason: String,
     },
+    /// Something answered that does not speak gRPC: a proxy, or another server at this address.
+    #[error("the answer is not gRPC but HTTP {}", .status.as_u16())]
+    NotGrpc {
+        /// The target.
+        target: Arc<str>,
+        /// The HTTP status of the answer.
+        status: StatusCode,
+    },
     /// The time was up.
     #[error("deadline of {} ms passed {}", .allowed.as_millis(), if *.sent { "while waiting for the answer" } else { "before there was a connection" })]
     DeadlinePassed {
@@ -99,7 +108,8 @@ pub enum CallFailure {
     NotSent,
     /// The server has no room (`RESOURCE_EXHAUSTED`). Later is better.
     Overloaded,
-    /// It was sent, and then the connection died or the answer stopped short. The server may have processed it.
+    /// It was sent, and then the connection died, the answer stopped short or was none of gRPC's. The server may
+    /// have processed it.
     Broken,
     /// It was sent, and the time was up. The server may still be at it.
     TimedOut,
@@ -180,6 +190,21 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     line
 }
 
+/// The code for an HTTP status, by gRPC's document on the mapping of HTTP statuses.
+fn code_of(status: StatusCode) -> Code {
+    match status {
+        StatusCode::BAD_REQUEST => Code::Internal,
+        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
+        StatusCode::FORBIDDEN => Code::PermissionDenied,
+        StatusCode::NOT_FOUND => Code::Unimplemented,
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Code::Unavailable,
+        _ => Code::Unknown,
+    }
+}
+
 fn because(last_failure: Option<&str>) -> String {
     last_failure
         .map(|why| format!(" after: {why}"))
@@ -197,6 +222,7 @@ impl CallError {
             | Self::NotConnected { target, .. }
             | Self::NotProcessed { target, .. }
             | Self::Broken { target, .. }
+            | Self::NotGrpc { target, .. }
             | Self::DeadlinePassed { target, .. } => target,
         }
     }
@@ -218,14 +244,23 @@ impl CallError {
             | Self::NotProcessed { .. }
             | Self::DeadlinePassed { sent: false, .. } => CallFailure::NotSent,
             Self::Broken { .. } => CallFailure::Broken,
+            Self::NotGrpc { status, .. } => match *status {
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
+                    CallFailure::Answered(code_of(*status))
+                }
+                StatusCode::TOO_MANY_REQUESTS => CallFailure::Overloaded,
+                _ => CallFailure::Broken,
+            },
             Self::DeadlinePassed { sent: true, .. } => CallFailure::TimedOut,
         }
     }
 
-    /// `DEADLINE_EXCEEDED` for a deadline, else `UNAVAILABLE`.
+    /// `DEADLINE_EXCEEDED` for a deadline; for an answer that is not gRPC, what the gRPC specification makes of its
+    /// HTTP status; else `UNAVAILABLE`.
     pub fn code(&self) -> Code {
         match self {
             Self::DeadlinePassed { .. } => Code::DeadlineExceeded,
+            Self::NotGrpc { status, .. } => code_of(*status),
             _ => Code::Unavailable,
         }
     }

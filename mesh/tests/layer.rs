@@ -21,11 +21,10 @@ type Mock = mock::Mock<Request<()>, Response<Frames>>;
 type Handle = mock::Handle<Request<()>, Response<Frames>>;
 type Breaking = BreakerService<Mock>;
 
-/// A body of these frames; after them it ends, or hangs.
+/// A body of these frames.
 #[derive(Debug, Default)]
 struct Frames {
     frames: VecDeque<Result<Frame<Bytes>, BoxError>>,
-    hangs: bool,
 }
 
 impl Body for Frames {
@@ -38,13 +37,12 @@ impl Body for Frames {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.frames.pop_front() {
             Some(frame) => Poll::Ready(Some(frame)),
-            None if self.hangs => Poll::Pending,
             None => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.frames.is_empty() && !self.hangs
+        self.frames.is_empty()
     }
 }
 
@@ -61,7 +59,6 @@ fn trailers(code: &str) -> Result<Frame<Bytes>, BoxError> {
 fn grpc_response(frames: impl IntoIterator<Item = Result<Frame<Bytes>, BoxError>>) -> Response<Frames> {
     let body = Frames {
         frames: frames.into_iter().collect(),
-        hangs: false,
     };
     Response::builder()
         .header("content-type", "application/grpc")
@@ -394,7 +391,6 @@ async fn a_plain_http_response_needs_no_trailers() {
     let (_, reply) = handle.next_request().await.unwrap();
     reply.send_response(Response::new(Frames {
         frames: [data()].into(),
-        hangs: false,
     }));
     let mut body = assert_ready_ok!(call.poll()).into_body();
     assert_eq!(circuit.failures(), 1, "not before the body has come");

@@ -150,46 +150,48 @@ impl Keeper {
     async fn run(mut self) {
         let mut attempt = 1;
         loop {
-            self.publish(attempt, LinkState::Connecting);
-            let reason = match self.connector.connect(self.keepalive).await {
-                Ok((sender, driver)) => {
-                    let since = Instant::now();
-                    self.publish(attempt, LinkState::Up(sender));
-                    self.up.set(1.0);
-                    tracing::info!(target_name = &*self.target, "connected");
-                    // Ends when the connection does, or when the server wants no new calls on it; calls under way
-                    // then end on a task of hyper's.
-                    let end = driver.await;
-                    self.up.set(0.0);
-                    let reason = self.closed(end);
-                    if since.elapsed() >= self.retry_interval {
-                        attempt += 1;
-                        continue;
+            let since = Instant::now();
+            let (reason, was_up) = self.keep_once(attempt).await;
+            // A server that takes connections and closes them is not to be stormed.
+            if !was_up || since.elapsed() < self.retry_interval {
+                let wait = jittered(self.retry_interval);
+                self.publish(
+                    attempt,
+                    LinkState::Down {
+                        reason,
+                        retry_at: Instant::now() + wait,
+                    },
+                );
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    wanted = self.wanted.wait_for(|wanted| *wanted > attempt) => {
+                        if wanted.is_err() {
+                            return;
+                        }
                     }
-                    // A server that takes connections and closes them is not to be stormed.
-                    reason
                 }
-                Err(reason) => {
-                    tracing::debug!(target_name = &*self.target, reason = &*reason, "cannot connect");
-                    reason
-                }
-            };
-            let wait = jittered(self.retry_interval);
-            self.publish(
-                attempt,
-                LinkState::Down {
-                    reason,
-                    retry_at: Instant::now() + wait,
-                },
-            );
+            }
             attempt += 1;
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                wanted = self.wanted.wait_for(|wanted| *wanted >= attempt) => {
-                    if wanted.is_err() {
-                        return;
-                    }
-                }
+        }
+    }
+
+    /// Makes one connection and drives it to its end. Says why there is none any more, and whether there was one.
+    async fn keep_once(&mut self, attempt: u64) -> (Arc<str>, bool) {
+        self.publish(attempt, LinkState::Connecting);
+        match self.connector.connect(self.keepalive).await {
+            Ok((sender, driver)) => {
+                self.publish(attempt, LinkState::Up(sender));
+                self.up.set(1.0);
+                tracing::info!(target_name = &*self.target, "connected");
+                // Ends when the connection does, or when the server wants no new calls on it; calls under way then
+                // end on a task of hyper's.
+                let end = driver.await;
+                self.up.set(0.0);
+                (self.closed(end), true)
+            }
+            Err(reason) => {
+                tracing::debug!(target_name = &*self.target, reason = &*reason, "cannot connect");
+                (reason, false)
             }
         }
     }
@@ -217,5 +219,51 @@ impl Keeper {
             );
         }
         reason
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::Settings;
+    use crate::transport::Address;
+
+    #[tokio::test]
+    async fn a_server_that_complains_of_pings_is_pinged_half_as_often() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = Address::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                let mut server = h2::server::handshake(socket).await.unwrap();
+                server.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+                tokio::spawn(async move { while server.accept().await.is_some() {} });
+            }
+        });
+        let (wanted, wanted_receiver) = watch::channel(1);
+        let mut keeper = Keeper {
+            target: "test".into(),
+            connector: Connector::new(address, &Settings::default()),
+            link: watch::channel(Link {
+                attempt: 0,
+                state: LinkState::Connecting,
+            })
+            .0,
+            wanted: wanted_receiver,
+            keepalive: Duration::from_secs(10),
+            retry_interval: Duration::from_secs(1),
+            up: metrics::Gauge::noop(),
+        };
+        for seconds in [20, 40, 80] {
+            let (reason, was_up) = keeper.keep_once(1).await;
+            assert!(was_up, "{reason}");
+            assert_eq!(keeper.keepalive, Duration::from_secs(seconds), "{reason}");
+        }
+        keeper.keepalive = LONGEST_KEEPALIVE;
+        keeper.keep_once(1).await;
+        assert_eq!(keeper.keepalive, LONGEST_KEEPALIVE);
+        drop(wanted);
     }
 }

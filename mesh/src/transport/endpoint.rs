@@ -18,6 +18,8 @@ use tower::Service;
 
 use super::Connection;
 use super::connector::Address;
+use super::details::drop_unreadable;
+use crate::classify::is_grpc_answer;
 use crate::deadline::{Deadline, TimedBody, TimedError};
 use crate::error::{CallError, chain, find, was_not_processed};
 
@@ -95,7 +97,17 @@ impl Endpoint {
                 Ok(response) if deadline.explains(response.headers()) => {
                     return Err(self.late(deadline, true));
                 }
-                Ok(response) => {
+                Ok(response)
+                    if !response.headers().contains_key(Status::GRPC_STATUS)
+                        && !is_grpc_answer(&response) =>
+                {
+                    return Err(CallError::NotGrpc {
+                        target: self.target,
+                        status: response.status(),
+                    });
+                }
+                Ok(mut response) => {
+                    drop_unreadable(response.headers_mut());
                     return Ok(response.map(|body| EndpointBody {
                         inner: TimedBody::new(body, deadline),
                         target: self.target,
@@ -188,7 +200,13 @@ impl HttpBody for EndpointBody {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.project();
         let (target, deadline) = (&*this.target, *this.deadline);
-        this.inner.poll_frame(cx).map_err(|error| {
+        let checked = |mut frame: Frame<Bytes>| {
+            if let Some(trailers) = frame.trailers_mut() {
+                drop_unreadable(trailers);
+            }
+            frame
+        };
+        this.inner.poll_frame(cx).map_ok(checked).map_err(|error| {
             let error = match error {
                 TimedError::DeadlinePassed => late(target, deadline, true),
                 TimedError::Inner(error) => broken(target, &error),

@@ -3,6 +3,7 @@
 
 mod connection;
 mod connector;
+mod details;
 mod endpoint;
 
 pub(crate) use connection::{Connection, Link, LinkState};

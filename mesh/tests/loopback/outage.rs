@@ -1,11 +1,8 @@
 //! A target whose server goes away and comes back, over real connections.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod facerecog;
 
 use std::time::{Duration, Instant};
 
-use facerecog::{Manner, Recognizer, Server, availability, hasty, identify, nobody};
+use crate::facerecog::{Manner, Recognizer, Server, availability, half_open, hasty, identify, nobody};
 use safelight_mesh::breaker::CircuitState;
 use safelight_mesh::{CallFailure, Probe, Settings, Target, failure_of};
 use tonic::Code;
@@ -125,9 +122,9 @@ async fn a_server_that_comes_back_is_found_though_nobody_calls_and_a_call_closes
     fail_until_open(&target).await;
 
     let server = Server::start_at(address, recognizer).await;
-    availability(&target, true).await;
+    half_open(&target).await;
     assert_eq!(target.circuit_state(), CircuitState::HalfOpen);
-    assert!(target.availability().borrow().one_at_a_time);
+    assert!(target.availability().borrow().is_available());
     assert_eq!(server.recognizer.calls(), 0);
 
     identify(&target.channel()).await.unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use safelight_mesh::{MeshChannel, Settings, Target};
+use safelight_mesh::{Availability, MeshChannel, Settings, Target};
 use safelight_proto::facerecog::health_check_server::{HealthCheck, HealthCheckServer};
 use safelight_proto::facerecog::identify_client::IdentifyClient;
 use safelight_proto::facerecog::identify_server::{Identify, IdentifyServer};
@@ -21,7 +21,7 @@ use tonic::{Code, Request, Response, Status};
 pub(crate) enum Manner {
     Answer,
     Fail(Code),
-    /// Never answers.
+    /// Does not answer until it is told otherwise.
     Hang,
 }
 
@@ -75,14 +75,17 @@ impl Identify for Recognizer {
             .map(|value| value.to_str().unwrap().to_owned());
         self.last_timeout.send_replace(timeout);
         self.begun.send_modify(|begun| *begun += 1);
-        let manner = self.manner.borrow().clone();
+        let manner = {
+            let mut manner = self.manner.subscribe();
+            let told = manner.wait_for(|manner| !matches!(manner, Manner::Hang)).await;
+            told.unwrap().clone()
+        };
         match manner {
-            Manner::Answer => {
+            Manner::Fail(code) => Err(Status::new(code, "as told")),
+            Manner::Answer | Manner::Hang => {
                 let image_name = request.into_inner().image_path;
                 Ok(Response::new(IdentifyResponse { image_name }))
             }
-            Manner::Fail(code) => Err(Status::new(code, "as told")),
-            Manner::Hang => std::future::pending().await,
         }
     }
 }
@@ -184,13 +187,21 @@ pub(crate) async fn identify(channel: &MeshChannel) -> Result<String, Status> {
 
 /// Waits for the target to be available, or not; fails the test if it does not come within ten seconds.
 pub(crate) async fn availability(target: &Target, available: bool) {
+    reached(target, |now| now.is_available() == available).await;
+}
+
+/// Waits for a probe to open the door of the target's circuit.
+pub(crate) async fn half_open(target: &Target) {
+    reached(target, |now| now.one_at_a_time).await;
+}
+
+async fn reached(target: &Target, condition: impl FnMut(&Availability) -> bool) {
     let mut watch = target.availability();
-    let reached = watch.wait_for(|now| now.is_available() == available);
-    if tokio::time::timeout(Duration::from_secs(10), reached)
+    if tokio::time::timeout(Duration::from_secs(10), watch.wait_for(condition))
         .await
         .is_err()
     {
-        panic!("available never became {available}: {:?}", target.snapshot());
+        panic!("not reached: {:?}", target.snapshot());
     }
 }
 
