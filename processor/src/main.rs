@@ -1,2 +1,57 @@
 //! The `processor` program.
-fn main() {}
+
+use anyhow::Context;
+use clap::Parser;
+use safelight_database::DatabaseArgs;
+use safelight_mesh::{MeshArgs, Target};
+use safelight_processor::{OpsArgs, Processor, ProcessorArgs, run};
+use safelight_queue::QueueArgs;
+use safelight_service::{Readiness, Shutdown, ops_router, parse, serve, telemetry};
+use tokio::net::TcpListener;
+
+/// Takes every accepted image to the services that work on it.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(flatten)]
+    processor: ProcessorArgs,
+    #[command(flatten)]
+    ops: OpsArgs,
+    #[command(flatten)]
+    database: DatabaseArgs,
+    #[command(flatten)]
+    queue: QueueArgs,
+    #[command(flatten)]
+    mesh: MeshArgs,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments: Arguments = parse();
+    telemetry::init("processor");
+    safelight_service::metrics::install();
+    let shutdown = Shutdown::on_signals();
+    let readiness = Readiness::new(shutdown.clone());
+    let listen = arguments.ops.listen;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    tracing::info!(address = %listener.local_addr()?, "probes and metrics");
+    let ops = tokio::spawn(serve(listener, ops_router(readiness.clone()), shutdown.clone()));
+
+    let database = arguments.database.open().await?;
+    let queue = arguments.queue.connect(&database)?;
+    let recognizer = Target::builder("recognizer", arguments.processor.recognizer_uri())
+        .settings(arguments.mesh.settings())
+        .probe(arguments.processor.recognizer_probe())
+        .connect()?;
+    let processor = Processor {
+        database,
+        queue,
+        recognizer,
+        recognizer_api: arguments.processor.recognizer_api,
+        settings: arguments.processor.settings(),
+    };
+    let worked = run(processor, readiness, shutdown.clone()).await;
+    shutdown.trigger();
+    ops.await??;
+    Ok(worked?)
+}

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, CommandFactory, Parser};
+use clap::{Arg, Parser};
 
 /// The exit status of a program whose configuration is wrong (`EX_CONFIG` of `sysexits.h`). Trying again
 /// without a change will not help, and a Kubernetes Job can be told so.

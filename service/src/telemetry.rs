@@ -17,6 +17,11 @@ pub enum LogFormat {
 /// as `info,safelight_mesh=debug` (default `info`). A value that is neither ends the program with a line
 /// that says so.
 pub fn init(service: &'static str) {
+    init_at(service, "info");
+}
+
+/// [`init`] with another filter as the default.
+pub fn init_at(service: &'static str, default_filter: &str) {
     let format = match std::env::var("LOG_FORMAT") {
         Ok(text) => LogFormat::from_str(&text, true).unwrap_or_else(|_| {
             crate::configuration_error(format!("LOG_FORMAT: '{text}' was given; expected text or json"))
@@ -29,7 +34,7 @@ pub fn init(service: &'static str) {
                 "RUST_LOG: '{text}' was given ({error}); expected a filter such as info,safelight_mesh=debug"
             ))
         }),
-        _ => EnvFilter::new("info"),
+        _ => EnvFilter::new(default_filter),
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {

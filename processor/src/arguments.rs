@@ -1,0 +1,64 @@
+//! The processor's flags and environment variables.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+use safelight_mesh::Probe;
+
+use crate::recognition::RecognizerApi;
+use crate::settings::Settings;
+
+/// What the processor can be told.
+#[derive(Args, Clone, Debug)]
+pub struct ProcessorArgs {
+    /// the recognizer, as HOST:PORT or http://HOST:PORT [default: 127.0.0.1:50051]
+    #[arg(long, env = "GRPC_ADDRESS")]
+    pub grpc_address: Option<String>,
+    /// the contract the recognizer speaks: safelight (faces and boxes) or facerecog (the best name only)
+    #[arg(long, env = "RECOGNIZER_API", value_enum, default_value_t = RecognizerApi::Safelight)]
+    pub recognizer_api: RecognizerApi,
+    /// how many images are worked on at once, 1 to 256
+    #[arg(long, env = "PROCESSOR_CONCURRENCY", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub concurrency: u16,
+    /// seconds a claim holds without being renewed, 3 to 3600
+    #[arg(long, env = "PROCESSOR_LEASE_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(3..=3600))]
+    pub lease_seconds: u64,
+    /// tries an image has before it is failed, 1 to 100; waiting for a service is not a try
+    #[arg(long, env = "PROCESSOR_MAX_TRIES", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub max_tries: u32,
+}
+
+/// Where the processor's own HTTP port listens.
+#[derive(Args, Clone, Debug)]
+pub struct OpsArgs {
+    /// the address and port of /alive, /ready and /metrics, such as 0.0.0.0:8001
+    #[arg(long, env = "PROCESSOR_LISTEN", default_value = "127.0.0.1:8001")]
+    pub listen: SocketAddr,
+}
+
+impl ProcessorArgs {
+    /// The recognizer's address in the form the mesh takes.
+    pub fn recognizer_uri(&self) -> String {
+        let address = self.grpc_address.as_deref().unwrap_or("127.0.0.1:50051");
+        if address.contains("://") { address.to_owned() } else { format!("http://{address}") }
+    }
+
+    /// How to ask the recognizer whether it is well.
+    pub fn recognizer_probe(&self) -> Probe {
+        match self.recognizer_api {
+            RecognizerApi::Facerecog => Probe::FaceRecog,
+            RecognizerApi::Safelight => Probe::GrpcHealth { service: "safelight.recognizer.v1.Recognizer".to_owned() },
+        }
+    }
+
+    /// How to work.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            concurrency: usize::from(self.concurrency),
+            lease: Duration::from_secs(self.lease_seconds),
+            max_tries: self.max_tries,
+            ..Settings::default()
+        }
+    }
+}

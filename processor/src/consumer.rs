@@ -1,0 +1,95 @@
+//! Work that messages bring.
+
+use std::time::Duration;
+
+use safelight_database::{ClaimOutcome, TaskKind};
+use safelight_mesh::{Availability, AvailabilityState};
+use safelight_queue::{Delivery, Subscription, SubscriptionControl};
+use safelight_service::Shutdown;
+use tokio::sync::watch;
+
+use crate::service::Crew;
+use crate::work::Left;
+
+/// A message whose image is not due yet is looked at again no sooner than this.
+const SHORTEST: Duration = Duration::from_millis(50);
+
+/// Takes messages while there is somebody free, until `shutdown`.
+///
+/// Each message is finished when its image has its final state, and put back otherwise, so the queue brings
+/// it again even if this process dies meanwhile.
+pub(crate) async fn consume(mut subscription: Subscription, crew: Crew, shutdown: Shutdown) {
+    loop {
+        let hand = tokio::select! {
+            hand = crew.hand() => hand,
+            () = shutdown.triggered() => break,
+        };
+        let delivery = tokio::select! {
+            delivery = subscription.next() => delivery,
+            () = shutdown.triggered() => break,
+        };
+        let Some(delivery) = delivery else { break };
+        let working = crew.clone();
+        crew.spawn(async move {
+            handle(&working, delivery).await;
+            drop(hand);
+        });
+    }
+    // What was delivered and not begun goes back at once.
+    subscription.close(crew.settings().drain).await;
+}
+
+async fn handle(crew: &Crew, delivery: Delivery) {
+    let Some(image) = safelight_queue::decode_id(delivery.body()) else {
+        tracing::warn!(bytes = delivery.body().len(), "a message that is no image id was dropped");
+        return settle(delivery, Left::Nothing).await;
+    };
+    let Some(_leave) = crew.leave() else {
+        return settle(delivery, Left::Again(crew.settings().wait_delay)).await;
+    };
+    let claimed = crew.database().tasks().claim_image(image, TaskKind::Identify, crew.settings().lease).await;
+    let left = match claimed {
+        Ok(ClaimOutcome::Claimed(claim)) => crew.work(&claim, Some(&delivery)).await,
+        Ok(ClaimOutcome::NotDue { in_ }) => Left::Again(in_.max(SHORTEST)),
+        Ok(ClaimOutcome::Ended) => Left::Nothing,
+        Ok(ClaimOutcome::Unknown) => {
+            tracing::warn!(image, "a message names an image that nobody recorded");
+            Left::Nothing
+        }
+        Err(error) => {
+            tracing::warn!(image, %error, "cannot claim");
+            Left::Again(crew.settings().wait_delay)
+        }
+    };
+    settle(delivery, left).await;
+}
+
+async fn settle(delivery: Delivery, left: Left) {
+    let settled = match left {
+        Left::Nothing => delivery.finish().await,
+        Left::Again(delay) => delivery.requeue(delay).await,
+    };
+    if let Err(error) = settled {
+        // The queue brings it again; the database then says what is left to do.
+        tracing::debug!(%error, "a message could not be answered");
+    }
+}
+
+/// Holds the subscription back while the recognizer is away.
+pub(crate) async fn hold_back(
+    control: SubscriptionControl,
+    mut availability: watch::Receiver<Availability>,
+    shutdown: Shutdown,
+) {
+    loop {
+        let now = availability.borrow_and_update().clone();
+        match now.state {
+            AvailabilityState::Available => control.resume(),
+            AvailabilityState::Unavailable => control.pause(),
+        }
+        tokio::select! {
+            changed = availability.changed() => if changed.is_err() { break },
+            () = shutdown.triggered() => break,
+        }
+    }
+}

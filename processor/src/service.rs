@@ -1,0 +1,188 @@
+//! The processor as a whole: what it stands on, and its running.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use safelight_database::{Claim, Database, TaskKind};
+use safelight_mesh::{Availability, AvailabilityState, Target};
+use safelight_queue::{CHANNEL, Delivery, Queue, QueueError, TOPIC_IMAGES};
+use safelight_service::{Readiness, Shutdown};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::task::TaskTracker;
+
+use crate::recognition::{RecognizerApi, RecognizerClient};
+use crate::settings::Settings;
+use crate::work::{Left, Worker};
+use crate::{consumer, sweep};
+
+/// How often the backlog is measured.
+const MEASURE: Duration = Duration::from_secs(5);
+
+/// What a processor stands on.
+#[derive(Clone)]
+pub struct Processor {
+    /// The truth.
+    pub database: Database,
+    /// What brings the work.
+    pub queue: Queue,
+    /// The recognizer, behind the mesh.
+    pub recognizer: Target,
+    /// The contract it speaks.
+    pub recognizer_api: RecognizerApi,
+    /// How to work.
+    pub settings: Settings,
+}
+
+/// Works until `shutdown`, then lets what runs finish for [`Settings::drain`] and gives the rest back.
+///
+/// # Errors
+/// Where the queue refuses the subscription, which only a wrong configuration does: a queue that is away is
+/// waited for.
+pub async fn run(processor: Processor, readiness: Readiness, shutdown: Shutdown) -> Result<(), QueueError> {
+    let Processor { database, queue, recognizer, recognizer_api, settings } = processor;
+    register_needs(&readiness, &database, &recognizer);
+    let client = RecognizerClient::new(recognizer_api, recognizer.channel(), database.clone());
+    let settings = Arc::new(settings);
+    let crew = Crew {
+        hands: Arc::new(Semaphore::new(settings.concurrency)),
+        worker: Worker::new(database.clone(), client, Arc::clone(&settings)),
+        availability: recognizer.availability(),
+        trial: Arc::new(Semaphore::new(1)),
+        running: TaskTracker::new(),
+        cut_off: Shutdown::new(),
+    };
+    let max_in_flight = u32::try_from(settings.concurrency).unwrap_or(u32::MAX);
+    let subscription = queue.subscribe(TOPIC_IMAGES, CHANNEL, max_in_flight)?;
+    let gate = consumer::hold_back(subscription.control(), recognizer.availability(), shutdown.clone());
+    let tending = [
+        tokio::spawn(gate),
+        tokio::spawn(consumer::consume(subscription, crew.clone(), shutdown.clone())),
+        tokio::spawn(sweep::sweep(crew.clone(), shutdown.clone())),
+        tokio::spawn(measure(database, shutdown.clone())),
+    ];
+    shutdown.triggered().await;
+    for task in tending {
+        if let Err(error) = task.await {
+            tracing::error!(%error, "a part of the processor ended badly");
+        }
+    }
+    crew.drain().await;
+    Ok(())
+}
+
+fn register_needs(readiness: &Readiness, database: &Database, recognizer: &Target) {
+    let asked = database.clone();
+    readiness.register("database", Duration::from_secs(2), move || {
+        let asked = asked.clone();
+        async move { asked.ping().await.map_err(|error| error.to_string()) }
+    });
+    let availability = recognizer.availability();
+    readiness.register("recognizer", Duration::from_millis(500), move || {
+        let now = availability.borrow().clone();
+        async move {
+            match now.state {
+                AvailabilityState::Available => Ok(()),
+                AvailabilityState::Unavailable => Err(now.reason.into_owned()),
+            }
+        }
+    });
+}
+
+/// The hands that work, and what they work with. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Crew {
+    hands: Arc<Semaphore>,
+    worker: Worker,
+    availability: watch::Receiver<Availability>,
+    /// Held by the one image that tries out a recognizer that has just come back.
+    trial: Arc<Semaphore>,
+    running: TaskTracker,
+    /// Set off when running work has had its time to finish.
+    cut_off: Shutdown,
+}
+
+impl Crew {
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.worker.settings
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.worker.database
+    }
+
+    /// Leave to work on an image now; `None` while the recognizer is away, and for all but one image while it
+    /// is on trial. What is claimed without it only comes back.
+    pub(crate) fn leave(&self) -> Option<Leave> {
+        let now = self.availability.borrow();
+        match now.state {
+            AvailabilityState::Unavailable => None,
+            AvailabilityState::Available if now.one_at_a_time => {
+                let trial = Arc::clone(&self.trial).try_acquire_owned().ok()?;
+                Some(Leave { trial: Some(trial) })
+            }
+            AvailabilityState::Available => Some(Leave { trial: None }),
+        }
+    }
+
+    /// Waits until somebody is free. Cancel safe; first come, first served.
+    pub(crate) async fn hand(&self) -> OwnedSemaphorePermit {
+        match Arc::clone(&self.hands).acquire_owned().await {
+            Ok(hand) => hand,
+            Err(_) => unreachable!("nobody closes this semaphore"),
+        }
+    }
+
+    pub(crate) fn try_hand(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.hands).try_acquire_owned().ok()
+    }
+
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.running.spawn(work);
+    }
+
+    /// Works on an image; gives it back when its time after the word to stop is over.
+    pub(crate) async fn work(&self, claim: &Claim, delivery: Option<&Delivery>) -> Left {
+        tokio::select! {
+            left = self.worker.work(claim, delivery) => left,
+            () = self.cut_off.triggered() => self.worker.give_back(claim).await,
+        }
+    }
+
+    async fn drain(&self) {
+        self.running.close();
+        let drain = self.settings().drain;
+        if tokio::time::timeout(drain, self.running.wait()).await.is_err() {
+            tracing::info!(images = self.running.len(), "giving back what is still running");
+            self.cut_off.trigger();
+            if tokio::time::timeout(drain, self.running.wait()).await.is_err() {
+                tracing::warn!(images = self.running.len(), "could not give back; their leases will end");
+            }
+        }
+    }
+}
+
+/// Held while an image is worked on.
+pub(crate) struct Leave {
+    trial: Option<OwnedSemaphorePermit>,
+}
+
+impl Leave {
+    /// Whether it is for one image alone.
+    pub(crate) fn is_trial(&self) -> bool {
+        self.trial.is_some()
+    }
+}
+
+async fn measure(database: Database, shutdown: Shutdown) {
+    loop {
+        if let Ok(backlog) = database.tasks().backlog(TaskKind::Identify).await {
+            for (state, count) in [("ready", backlog.ready), ("leased", backlog.leased), ("waiting", backlog.waiting)] {
+                metrics::gauge!("processor_backlog", "state" => state).set(count as f64);
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(MEASURE) => {}
+            () = shutdown.triggered() => return,
+        }
+    }
+}
