@@ -134,8 +134,9 @@ impl NsqLookupd {
     }
 
     /// Stops it in its tracks: it accepts connections and answers nothing.
-    pub fn freeze(&mut self) {
+    pub async fn freeze(&mut self) {
         self.process.freeze();
+        until_stopped(&self.process).await;
     }
 
     /// Lets it go on.
@@ -202,8 +203,9 @@ impl Nsqd {
     }
 
     /// Stops it in its tracks: connections stay open and nothing answers.
-    pub fn freeze(&mut self) {
+    pub async fn freeze(&mut self) {
         self.process.freeze();
+        until_stopped(&self.process).await;
     }
 
     /// Lets it go on.
@@ -294,6 +296,22 @@ impl ChannelStats {
             ready: clients.filter_map(|client| client["ready_count"].as_u64()).collect(),
         }
     }
+}
+
+/// SIGSTOP reaches the threads of a process one after the other.
+async fn until_stopped(process: &ServerProcess) {
+    let threads = format!("/proc/{}/task", process.pid());
+    let stopped = |thread: std::io::Result<std::fs::DirEntry>| {
+        let stat = thread.and_then(|thread| std::fs::read_to_string(thread.path().join("stat")));
+        // The state is the word behind the name, which is in parentheses. A thread that is gone is stopped.
+        stat.map_or(true, |stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
+    };
+    let all_stopped = async {
+        while !std::fs::read_dir(&threads).expect("the process exists").all(stopped) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(START_LIMIT, all_stopped).await.expect("a process can be stopped");
 }
 
 fn local(port: u16) -> SocketAddr {

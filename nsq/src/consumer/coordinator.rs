@@ -96,7 +96,7 @@ impl Coordinator {
         self.update_links();
         self.apply_wishes();
         let request = self.steer(close).await;
-        let requeued = self.shared.inbox.close();
+        self.shared.inbox.close();
         for entry in self.entries.values() {
             entry.lifetime.send_replace(Lifetime::UntilDrained);
         }
@@ -108,6 +108,7 @@ impl Coordinator {
             state.closed = true;
         });
         if let Some(request) = request {
+            let requeued = self.shared.given_back.load(Ordering::Relaxed);
             // Whoever asked may have stopped waiting.
             let _ = request.drained.send(Drained { requeued, abandoned });
         }

@@ -27,22 +27,14 @@ struct Queue {
 // === impl Inbox ===
 
 impl Inbox {
-    /// Adds a message, and gives back how many were thrown out because their deadline had passed. After
-    /// [`Inbox::close`], the message is dropped, and by that requeued.
+    /// Adds a message, and gives back how many were thrown out because their deadline had passed.
     pub(super) fn push(&self, message: Message) -> usize {
-        let (refused, expired) = {
-            let mut queue = self.lock();
-            if queue.closed {
-                (Some(message), Vec::new())
-            } else {
-                let expired = queue.take_expired();
-                queue.messages.push_back(message);
-                (None, expired)
-            }
-        };
+        let mut queue = self.lock();
+        let expired = queue.take_expired();
+        queue.messages.push_back(message);
+        drop(queue);
         let thrown_out = expired.len();
         expired.into_iter().for_each(Message::forget);
-        drop(refused);
         self.reader.wake();
         thrown_out
     }
@@ -52,38 +44,29 @@ impl Inbox {
         // Registered before looking, so that what is put in after the look wakes us.
         self.reader.register(cx.waker());
         let mut queue = self.lock();
+        if queue.closed {
+            return Poll::Ready(None);
+        }
         let expired = queue.take_expired();
         let next = queue.messages.pop_front();
-        let closed = queue.closed;
         drop(queue);
         expired.into_iter().for_each(Message::forget);
-        match next {
-            Some(message) => Poll::Ready(Some(message)),
-            None if closed => Poll::Ready(None),
-            None => Poll::Pending,
-        }
+        next.map_or(Poll::Pending, |message| Poll::Ready(Some(message)))
     }
 
-    /// Throws out what a lost connection brought: nsqd takes no answer to it any more.
-    pub(super) fn discard(&self, generation: u64) {
+    /// Takes out what one connection brought.
+    pub(super) fn take_from(&self, generation: u64) -> VecDeque<Message> {
         let mut queue = self.lock();
         let all = std::mem::take(&mut queue.messages);
-        let (lost, kept): (VecDeque<_>, VecDeque<_>) = all
-            .into_iter()
-            .partition(|message| message.generation() == generation);
+        let (taken, kept) = all.into_iter().partition(|message| message.generation() == generation);
         queue.messages = kept;
-        drop(queue);
-        lost.into_iter().for_each(Message::forget);
+        taken
     }
 
-    /// Requeues all that waits, and all that comes; gives back how many waited.
-    pub(super) fn close(&self) -> usize {
-        let mut queue = self.lock();
-        queue.closed = true;
-        let unstarted = std::mem::take(&mut queue.messages);
-        drop(queue);
+    /// Hands out no more.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
         self.reader.wake();
-        unstarted.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {

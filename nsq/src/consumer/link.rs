@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -81,6 +81,8 @@ pub(super) struct Shared {
     pub(super) counters: Counters,
     pub(super) signal: AnswerSignal,
     pub(super) generations: AtomicU64,
+    /// Messages requeued at the end, as nobody had begun with them.
+    pub(super) given_back: AtomicUsize,
     /// Ends everything at once.
     pub(super) kill: CancellationToken,
 }
@@ -229,7 +231,9 @@ impl Link {
         let ended = session.run(&mut self.lifetime).await;
         // From here on, answers to what this connection brought are refused, and nobody is handed more.
         drop(session);
-        self.shared.inbox.discard(generation);
+        for message in self.shared.inbox.take_from(generation) {
+            message.forget();
+        }
         (generation, ended, gauge.received.load(Ordering::Relaxed) > 0)
     }
 }
@@ -270,6 +274,7 @@ impl Session<'_> {
             Frame::Message(raw) => self.receive(raw),
             Frame::Response(data) if data == "CLOSE_WAIT" && self.closing == Closing::Asked => {
                 self.closing = Closing::Granted;
+                self.give_back();
                 Ok(())
             }
             Frame::Response(_) => Err(ConnectionError::Protocol("a response to no command")),
@@ -301,12 +306,25 @@ impl Session<'_> {
             .store(self.in_flight.len() as u32, Ordering::Relaxed);
         self.gauge.received.fetch_add(1, Ordering::Relaxed);
         self.shared.counters.received.fetch_add(1, Ordering::Relaxed);
+        if self.closing == Closing::Granted {
+            drop(message);
+            self.shared.given_back.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
         let expired = self.shared.inbox.push(message);
         self.shared
             .counters
             .expired
             .fetch_add(expired as u64, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Requeues what was not handed out. Not before nsqd has read CLS: it would send the same messages to
+    /// this connection again.
+    fn give_back(&mut self) {
+        let unstarted = self.shared.inbox.take_from(self.origin.generation);
+        self.shared.given_back.fetch_add(unstarted.len(), Ordering::Relaxed);
+        drop(unstarted);
     }
 
     /// Executes this command and those that wait behind it.

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -261,6 +261,7 @@ impl Shared {
             counters: stats::Counters::default(),
             signal: link::AnswerSignal::default(),
             generations: AtomicU64::new(0),
+            given_back: AtomicUsize::new(0),
             kill: CancellationToken::new(),
         }
     }
