@@ -1,2 +1,37 @@
-//! The `receiver` program.
-fn main() {}
+//! The receiver as a program of its own.
+
+use anyhow::Context;
+use safelight_database::Error;
+use safelight_media::Library;
+use safelight_receiver::{Arguments, Deps, serve};
+use safelight_service::{Shutdown, configuration_error, metrics, parse, telemetry};
+use tokio::net::TcpListener;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments: Arguments = parse();
+    telemetry::init("receiver");
+    metrics::install();
+    let shutdown = Shutdown::on_signals();
+    let library = Library::new(&arguments.media).unwrap_or_else(|error| configuration_error(error));
+    let database = match arguments.database.open().await {
+        Err(wrong @ Error::Invalid(_)) => configuration_error(wrong),
+        opened => opened.context("cannot open the database")?,
+    };
+    let queue = arguments
+        .queue
+        .connect(&database)
+        .context("cannot open the queue")?;
+    let listener = TcpListener::bind(arguments.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", arguments.listen))?;
+    tracing::info!(address = %arguments.listen, "taking images");
+    let deps = Deps {
+        database,
+        queue,
+        library,
+        limits: arguments.limits,
+    };
+    serve(listener, deps, shutdown).await?;
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! The receiver as one piece: its routes, its acceptors, its relay.
+
+use std::any::Any;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::BoxError;
+use axum::Router;
+use axum::error_handling::HandleErrorLayer;
+use axum::http::{Method, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use safelight_database::{Database, Images};
+use safelight_media::Library;
+use safelight_queue::Queue;
+use safelight_service::{Problem, Readiness, Shutdown, ops_router};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tower::ServiceBuilder;
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::accept::Acceptor;
+use crate::body::Bodies;
+use crate::door::Door;
+use crate::{Limits, Relay, RelaySettings, post, problems, records};
+
+/// How often the database is asked whether it is there.
+const READINESS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// What a receiver works with.
+#[derive(Clone)]
+pub struct Deps {
+    /// Where images are recorded.
+    pub database: Database,
+    /// Where they are announced. It may be away.
+    pub queue: Queue,
+    /// Which paths are let in.
+    pub library: Library,
+    /// What is taken at most.
+    pub limits: Limits,
+}
+
+/// Why a receiver ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The listener failed.
+    #[error("cannot serve http: {0}")]
+    Http(#[from] io::Error),
+}
+
+/// What every handler works with.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) bodies: Bodies,
+    pub(crate) door: Door,
+    /// Single posts share transactions among themselves, so that none waits for the thousands of a bulk.
+    pub(crate) singles: Acceptor,
+    pub(crate) bulks: Acceptor,
+    pub(crate) images: Images,
+    pub(crate) bulk_entries: u32,
+}
+
+/// Serves the receiver on `listener` until `shutdown`: then takes no new connection, answers what runs,
+/// publishes what is left of the outbox while the queue is there, and returns.
+///
+/// Ready means that the database is there. The queue may be away without harm to any post, so it does not
+/// count; the gauges `safelight_relay_there{side="queue"}` and `safelight_outbox_entries` tell of it.
+///
+/// # Errors
+/// [`ServeError::Http`] when the listener fails.
+pub async fn serve(listener: TcpListener, deps: Deps, shutdown: Shutdown) -> Result<(), ServeError> {
+    let readiness = Readiness::new(shutdown.clone());
+    let asked = deps.database.clone();
+    readiness.register("database", READINESS_INTERVAL, move || {
+        let database = asked.clone();
+        async move { database.ping().await.map_err(|error| error.to_string()) }
+    });
+
+    let committed = Arc::new(Notify::new());
+    // The relay ends after the last post was answered, so that it can publish that one too.
+    let relay_shutdown = Shutdown::new();
+    let relay = Relay::new(
+        deps.database.clone(),
+        deps.queue,
+        Arc::clone(&committed),
+        RelaySettings::default(),
+    );
+    let relay = tokio::spawn(relay.run(relay_shutdown.clone()));
+
+    let (app, acceptors) = App::start(&deps.database, deps.library, &deps.limits, &committed);
+    let router = router(app, &deps.limits, readiness);
+    let served = safelight_service::serve(listener, router, shutdown).await;
+
+    for task in acceptors {
+        join(task, "acceptor").await;
+    }
+    relay_shutdown.trigger();
+    join(relay, "relay").await;
+    Ok(served?)
+}
+
+impl App {
+    fn start(
+        database: &Database,
+        library: Library,
+        limits: &Limits,
+        committed: &Arc<Notify>,
+    ) -> (Self, [JoinHandle<()>; 2]) {
+        let most = limits.transaction_images as usize;
+        let waiting = limits.concurrent_requests.into();
+        let (singles, single_task) = Acceptor::start(database.images(), Arc::clone(committed), most, waiting);
+        let (bulks, bulk_task) = Acceptor::start(database.images(), Arc::clone(committed), most, waiting);
+        let app = Self {
+            bodies: Bodies::new(limits),
+            door: Door::new(library),
+            singles,
+            bulks,
+            images: database.images(),
+            bulk_entries: limits.bulk_entries,
+        };
+        (app, [single_task, bulk_task])
+    }
+}
+
+fn router(app: App, limits: &Limits, readiness: Readiness) -> Router {
+    let seconds = limits.request_seconds.into();
+    let bounds = ServiceBuilder::new()
+        .layer(HandleErrorLayer::new(move |error| async move {
+            bound_reached(&error, seconds)
+        }))
+        .load_shed()
+        .layer(GlobalConcurrencyLimitLayer::new(
+            limits.concurrent_requests.into(),
+        ))
+        .timeout(limits.request_timeout());
+    let api = Router::new()
+        .route("/", get(records::list))
+        .route("/images/{id}", get(records::one))
+        .route("/image/post", post(post::one))
+        .route("/images/post", post(post::many))
+        .layer(bounds)
+        .with_state(app);
+    // Probes and metrics stay out of the bounds: they are most wanted when the receiver is full.
+    api.merge(ops_router(readiness))
+        .fallback(|uri: Uri| async move { problems::route_unknown(&uri) })
+        .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
+            problems::method_wrong(&method, &uri)
+        })
+        .layer(CatchPanicLayer::custom(panicked))
+}
+
+fn bound_reached(error: &BoxError, seconds: u64) -> Problem {
+    if error.is::<tower::load_shed::error::Overloaded>() {
+        problems::overloaded()
+    } else if error.is::<tower::timeout::error::Elapsed>() {
+        problems::request_late(seconds)
+    } else {
+        tracing::error!(%error, "a request failed");
+        problems::internal()
+    }
+}
+
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let reason = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let reason = reason
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    tracing::error!(reason, "a handler panicked");
+    problems::internal().into_response()
+}
+
+async fn join(task: JoinHandle<()>, name: &str) {
+    if let Err(error) = task.await {
+        tracing::error!(%error, task = name, "a task of the receiver failed");
+    }
+}

@@ -1,0 +1,243 @@
+//! The relay over a queue that comes and goes.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod served;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use safelight_database::{Database, NewImage};
+use safelight_queue::{CHANNEL, Queue, TOPIC_IMAGES};
+use safelight_receiver::{Publish, Relay, RelaySettings};
+use safelight_service::Shutdown;
+use served::{announced, until};
+use tempfile::TempDir;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+/// The embedded queue behind a switch.
+#[derive(Clone)]
+struct Switched {
+    queue: Queue,
+    away: Arc<AtomicBool>,
+    refusals: Arc<AtomicUsize>,
+    publishes: Arc<AtomicUsize>,
+}
+
+impl Publish for Switched {
+    async fn publish(&self, topic: &str, bodies: &[Bytes]) -> Result<(), String> {
+        if self.away.load(Ordering::SeqCst) {
+            self.refusals.fetch_add(1, Ordering::SeqCst);
+            return Err("connection refused".to_owned());
+        }
+        self.publishes.fetch_add(1, Ordering::SeqCst);
+        Publish::publish(&self.queue, topic, bodies).await
+    }
+}
+
+struct Relayed {
+    database: Database,
+    queue: Switched,
+    wake: Arc<Notify>,
+    shutdown: Shutdown,
+    task: JoinHandle<()>,
+    _folder: TempDir,
+}
+
+impl Relayed {
+    async fn start(away: bool, settings: RelaySettings) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let database = served::database(&folder).await;
+        let queue = Switched {
+            queue: Queue::embedded(database.embedded_queue().unwrap()),
+            away: Arc::new(AtomicBool::new(away)),
+            refusals: Arc::default(),
+            publishes: Arc::default(),
+        };
+        let (wake, shutdown) = (Arc::new(Notify::new()), Shutdown::new());
+        let relay = Relay::new(database.clone(), queue.clone(), Arc::clone(&wake), settings);
+        let task = tokio::spawn(relay.run(shutdown.clone()));
+        Self {
+            database,
+            queue,
+            wake,
+            shutdown,
+            task,
+            _folder: folder,
+        }
+    }
+
+    async fn accept(&self, first: usize, count: usize) -> Vec<i64> {
+        let image = |n| NewImage {
+            path: format!("/p/{n}.jpg"),
+            project: None,
+        };
+        let images: Vec<NewImage> = (first..first + count).map(image).collect();
+        let accepted = self.database.images().accept(&images).await.unwrap();
+        self.wake.notify_one();
+        accepted.into_iter().map(|image| image.id).collect()
+    }
+
+    async fn announced(&self, count: usize) -> Vec<i64> {
+        let mut messages = self.queue.queue.subscribe(TOPIC_IMAGES, CHANNEL, 64).unwrap();
+        announced(&mut messages, count).await
+    }
+
+    async fn drained(&self) {
+        until("the outbox is empty", || async {
+            self.database.outbox().pending().await.unwrap() == 0
+        })
+        .await;
+    }
+}
+
+/// Nothing happens by the clock within a test.
+fn only_when_woken() -> RelaySettings {
+    RelaySettings {
+        poll: Duration::from_secs(3600),
+        ..RelaySettings::default()
+    }
+}
+
+fn impatient() -> RelaySettings {
+    RelaySettings {
+        first_wait: Duration::from_millis(1),
+        longest_wait: Duration::from_millis(20),
+        ..only_when_woken()
+    }
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_announced_once_and_leaves_the_outbox() {
+    let relayed = Relayed::start(false, only_when_woken()).await;
+    let ids = relayed.accept(0, 3).await;
+    assert_eq!(relayed.announced(3).await, ids);
+    relayed.drained().await;
+    assert_eq!(
+        relayed.queue.publishes.load(Ordering::SeqCst),
+        1,
+        "one publish for a batch"
+    );
+}
+
+#[tokio::test]
+async fn more_than_a_batch_is_announced_without_another_wake() {
+    let relayed = Relayed::start(
+        false,
+        RelaySettings {
+            batch: 10,
+            ..only_when_woken()
+        },
+    )
+    .await;
+    let ids = relayed.accept(0, 95).await;
+    assert_eq!(relayed.announced(95).await, ids);
+    relayed.drained().await;
+}
+
+#[tokio::test]
+async fn what_was_accepted_while_the_queue_was_away_is_announced_when_it_is_back() {
+    let relayed = Relayed::start(true, impatient()).await;
+    let mut ids = relayed.accept(0, 3).await;
+    until("the relay has tried again", || async {
+        relayed.queue.refusals.load(Ordering::SeqCst) >= 3
+    })
+    .await;
+    ids.extend(relayed.accept(3, 2).await);
+    assert_eq!(
+        relayed.database.outbox().pending().await.unwrap(),
+        5,
+        "nothing leaves the outbox unpublished"
+    );
+    relayed.queue.away.store(false, Ordering::SeqCst);
+    assert_eq!(relayed.announced(5).await, ids);
+    relayed.drained().await;
+}
+
+#[tokio::test]
+async fn a_queue_that_stays_away_is_not_hammered() {
+    let settings = RelaySettings {
+        first_wait: Duration::from_secs(3600),
+        ..impatient()
+    };
+    let settings = RelaySettings {
+        longest_wait: Duration::from_secs(3600),
+        ..settings
+    };
+    let relayed = Relayed::start(true, settings).await;
+    relayed.accept(0, 1).await;
+    until("the first try", || async {
+        relayed.queue.refusals.load(Ordering::SeqCst) == 1
+    })
+    .await;
+    for n in 1..20 {
+        relayed.accept(n, 1).await;
+    }
+    assert_eq!(
+        relayed.queue.refusals.load(Ordering::SeqCst),
+        1,
+        "accepting more does not cut the wait short"
+    );
+}
+
+#[tokio::test]
+async fn entries_of_a_relay_that_died_are_announced_by_another_when_its_lease_ends() {
+    let settings = RelaySettings {
+        lease: Duration::from_millis(500),
+        ..only_when_woken()
+    };
+    let dead = Relayed::start(true, settings.clone()).await;
+    let ids = dead.accept(0, 2).await;
+    until("they are claimed", || async {
+        dead.queue.refusals.load(Ordering::SeqCst) > 0
+    })
+    .await;
+    dead.task.abort();
+    dead.queue.away.store(false, Ordering::SeqCst);
+
+    let settings = RelaySettings {
+        poll: Duration::from_millis(20),
+        ..settings
+    };
+    let wake = Arc::new(Notify::new());
+    let other = Relay::new(dead.database.clone(), dead.queue.clone(), wake, settings);
+    tokio::spawn(other.run(dead.shutdown.clone()));
+    assert_eq!(dead.announced(2).await, ids);
+    dead.drained().await;
+}
+
+#[tokio::test]
+async fn a_stopping_relay_publishes_what_is_there() {
+    let relayed = Relayed::start(
+        false,
+        RelaySettings {
+            batch: 10,
+            ..only_when_woken()
+        },
+    )
+    .await;
+    relayed.accept(0, 35).await;
+    relayed.shutdown.trigger();
+    relayed.task.await.unwrap();
+    assert_eq!(relayed.database.outbox().pending().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_stopping_relay_does_not_wait_for_a_queue_that_is_away() {
+    let relayed = Relayed::start(true, only_when_woken()).await;
+    relayed.accept(0, 1).await;
+    until("the first try", || async {
+        relayed.queue.refusals.load(Ordering::SeqCst) > 0
+    })
+    .await;
+    relayed.shutdown.trigger();
+    let ended = tokio::time::timeout(Duration::from_secs(10), relayed.task).await;
+    ended.expect("it ends").unwrap();
+    assert_eq!(
+        relayed.database.outbox().pending().await.unwrap(),
+        1,
+        "and keeps the entry for the next start"
+    );
+}
