@@ -159,6 +159,7 @@ impl MariaDb {
     async fn launch(&self) -> io::Result<ServerProcess> {
         let mut command = Command::new(program("mariadbd"));
         command
+            .env("TMPDIR", temporary_directory(self.directory.path())?)
             .args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve"])
             .arg(format!("--port={}", self.port))
             .arg(format!(
@@ -196,6 +197,7 @@ async fn install(directory: &Path) -> io::Result<()> {
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
         ])
+        .env("TMPDIR", temporary_directory(directory)?)
         .arg(format!("--datadir={}", data_directory(directory).display()))
         .arg(format!("--user={}", user(directory)?))
         .kill_on_drop(true)
@@ -209,6 +211,14 @@ async fn install(directory: &Path) -> io::Result<()> {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     )))
+}
+
+/// Where the server keeps its temporary tables. A server that starts removes all of them that it finds there:
+/// in a place that another one shares, the other one crashes.
+fn temporary_directory(directory: &Path) -> io::Result<PathBuf> {
+    let path = directory.join("tmp");
+    fs::create_dir_all(&path)?;
+    Ok(path)
 }
 
 fn data_directory(directory: &Path) -> PathBuf {
