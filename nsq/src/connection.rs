@@ -160,8 +160,8 @@ impl Connection {
         Ok(None)
     }
 
-    /// Writes what is queued and reads what has come; returns as soon as there is progress, so that the
-    /// caller can look for frames. Waits when there is nothing to do.
+    /// Writes what is queued and reads what has come; returns as soon as either made progress, so that the
+    /// caller can look for frames and for room. Waits when there is nothing to do.
     ///
     /// Cancel safe: bytes are either in a buffer of this value or still in the operating system's.
     pub(crate) async fn drive(&mut self) -> Result<(), ConnectionError> {
@@ -169,22 +169,27 @@ impl Connection {
     }
 
     fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
-        if let Err(error) = self.poll_write(cx) {
+        let wrote = self.poll_write(cx).unwrap_or_else(|error| {
             self.outbound.clear();
             self.needs_flush = false;
             self.write_error = Some(error.into());
-        }
+            false
+        });
         if let Poll::Ready(read) = self.poll_read(cx) {
             return Poll::Ready(read);
         }
         if let Some(error) = self.write_error.clone() {
             return Poll::Ready(Err(error));
         }
+        if wrote {
+            return Poll::Ready(Ok(()));
+        }
         self.poll_watchdog(cx)
     }
 
-    /// Writes until nothing is left or the transport takes no more.
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    /// Writes until nothing is left or the transport takes no more; tells whether there was progress.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let mut progress = false;
         while self.outbound.has_remaining() {
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let transport = Pin::new(&mut *self.transport);
@@ -201,19 +206,23 @@ impl Connection {
                     self.written += count as u64;
                     self.last_write = Instant::now();
                     self.needs_flush = true;
+                    progress = true;
                 }
                 Poll::Ready(Err(error)) => return Err(error),
-                Poll::Pending => return Ok(()),
+                Poll::Pending => return Ok(progress),
             }
         }
         if self.needs_flush {
             match Pin::new(&mut *self.transport).poll_flush(cx) {
-                Poll::Ready(Ok(())) => self.needs_flush = false,
+                Poll::Ready(Ok(())) => {
+                    self.needs_flush = false;
+                    progress = true;
+                }
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => {}
             }
         }
-        Ok(())
+        Ok(progress)
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {

@@ -157,3 +157,6 @@ fn take_message(buffer: &mut BytesMut, len: usize) -> RawMessage {
         body,
     }
 }
+
+#[cfg(test)]
+mod tests;

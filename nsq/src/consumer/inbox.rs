@@ -58,7 +58,9 @@ impl Inbox {
     pub(super) fn take_from(&self, generation: u64) -> VecDeque<Message> {
         let mut queue = self.lock();
         let all = std::mem::take(&mut queue.messages);
-        let (taken, kept) = all.into_iter().partition(|message| message.generation() == generation);
+        let (taken, kept) = all
+            .into_iter()
+            .partition(|message| message.generation() == generation);
         queue.messages = kept;
         taken
     }

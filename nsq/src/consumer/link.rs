@@ -323,7 +323,9 @@ impl Session<'_> {
     /// this connection again.
     fn give_back(&mut self) {
         let unstarted = self.shared.inbox.take_from(self.origin.generation);
-        self.shared.given_back.fetch_add(unstarted.len(), Ordering::Relaxed);
+        self.shared
+            .given_back
+            .fetch_add(unstarted.len(), Ordering::Relaxed);
         drop(unstarted);
     }
 

@@ -264,3 +264,6 @@ fn fair_shares(total: u32, limits: &[u32]) -> Vec<u32> {
     }
     shares
 }
+
+#[cfg(test)]
+mod tests;

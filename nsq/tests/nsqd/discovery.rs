@@ -8,7 +8,11 @@ use super::support::*;
 
 async fn nsqd_known_to(lookupds: &[&NsqLookupd]) -> Nsqd {
     let lookupd = lookupds.iter().map(|lookupd| lookupd.tcp_address()).collect();
-    Nsqd::start(NsqdOptions { lookupd, ..NsqdOptions::default() }).await
+    Nsqd::start(NsqdOptions {
+        lookupd,
+        ..NsqdOptions::default()
+    })
+    .await
 }
 
 fn consumer_of(lookupds: &[String]) -> Consumer {
@@ -26,13 +30,19 @@ async fn an_nsqd_that_appears_later_is_found_and_consumed_from() {
     let mut consumer = consumer_of(&[lookupd.http_address().to_string()]);
 
     let first = nsqd_known_to(&[&lookupd]).await;
-    producer(first.tcp_address()).publish(&topic(), "from the first").await.unwrap();
+    producer(first.tcp_address())
+        .publish(&topic(), "from the first")
+        .await
+        .unwrap();
     let message = next(&mut consumer).await;
     assert_eq!(message.nsqd(), first.tcp_address().to_string());
     message.finish().unwrap();
 
     let second = nsqd_known_to(&[&lookupd]).await;
-    producer(second.tcp_address()).publish(&topic(), "from the second").await.unwrap();
+    producer(second.tcp_address())
+        .publish(&topic(), "from the second")
+        .await
+        .unwrap();
     let message = next(&mut consumer).await;
     assert_eq!(message.nsqd(), second.tcp_address().to_string());
     message.finish().unwrap();
@@ -49,7 +59,10 @@ async fn a_topic_of_the_first_moment_is_found_well_before_the_polling_interval()
     config.lookupd_interval = Duration::from_secs(3600);
     let mut consumer = Consumer::start(config).unwrap();
     let begun = Instant::now();
-    producer(nsqd.tcp_address()).publish(&topic(), "soon").await.unwrap();
+    producer(nsqd.tcp_address())
+        .publish(&topic(), "soon")
+        .await
+        .unwrap();
     next(&mut consumer).await.finish().unwrap();
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
@@ -62,9 +75,16 @@ async fn lookupds_that_are_dead_or_silent_do_not_hide_what_another_knows() {
     let nsqd = nsqd_known_to(&[&good]).await;
     silent.freeze().await;
     let dead = format!("127.0.0.1:{}", free_port());
-    let lookupds = [dead, silent.http_address().to_string(), good.http_address().to_string()];
+    let lookupds = [
+        dead,
+        silent.http_address().to_string(),
+        good.http_address().to_string(),
+    ];
     let mut consumer = consumer_of(&lookupds);
-    producer(nsqd.tcp_address()).publish(&topic(), "found").await.unwrap();
+    producer(nsqd.tcp_address())
+        .publish(&topic(), "found")
+        .await
+        .unwrap();
     next(&mut consumer).await.finish().unwrap();
     silent.thaw();
 }
@@ -74,8 +94,14 @@ async fn each_lookupd_adds_what_it_knows() {
     require_nsq!();
     let (one, other) = (NsqLookupd::start().await, NsqLookupd::start().await);
     let (left, right) = (nsqd_known_to(&[&one]).await, nsqd_known_to(&[&other]).await);
-    producer(left.tcp_address()).publish(&topic(), "left0").await.unwrap();
-    producer(right.tcp_address()).publish(&topic(), "right0").await.unwrap();
+    producer(left.tcp_address())
+        .publish(&topic(), "left0")
+        .await
+        .unwrap();
+    producer(right.tcp_address())
+        .publish(&topic(), "right0")
+        .await
+        .unwrap();
     let mut consumer = consumer_of(&[one.http_address().to_string(), other.http_address().to_string()]);
     let expected = bodies("left", 1).into_iter().chain(bodies("right", 1)).collect();
     finish_all(&mut consumer, expected).await;
@@ -118,5 +144,8 @@ async fn an_nsqd_that_left_for_good_is_let_go() {
     leaving.terminate().await;
     let mut state = consumer.control().watch_state();
     let forgotten = state.wait_for(|state| (state.known, state.connected) == (1, 1));
-    tokio::time::timeout(LIMIT, forgotten).await.expect("it is let go").unwrap();
+    tokio::time::timeout(LIMIT, forgotten)
+        .await
+        .expect("it is let go")
+        .unwrap();
 }

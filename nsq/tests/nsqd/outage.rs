@@ -55,7 +55,10 @@ async fn nothing_acknowledged_is_lost_when_nsqd_is_stopped_in_an_orderly_way_und
         })
     });
     let publishes: Vec<_> = publishes.collect();
-    eventually("some were published", || async { nsqd.channel("images", "ch").await.messages > 100 }).await;
+    eventually("some were published", || async {
+        nsqd.channel("images", "ch").await.messages > 100
+    })
+    .await;
     nsqd.terminate().await;
     nsqd.restart().await;
     let acknowledged = join_all(publishes).await.into_iter().flat_map(Result::unwrap);
@@ -76,14 +79,25 @@ async fn publishing_while_nsqd_is_down_fails_in_time_as_certainly_not_sent() {
     let results = join_all((0..100).map(|number| producer.publish(&topic, format!("m{number}")))).await;
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     for result in results {
-        assert!(matches!(result, Err(PublishError::NotSent(NotSent::Disconnected(_)))), "{result:?}");
+        assert!(
+            matches!(result, Err(PublishError::NotSent(NotSent::Disconnected(_)))),
+            "{result:?}"
+        );
     }
 
     nsqd.restart().await;
-    producer.with_timeout(LIMIT).publish(&topic, "back").await.unwrap();
+    producer
+        .with_timeout(LIMIT)
+        .publish(&topic, "back")
+        .await
+        .unwrap();
     let mut consumer = consumer(&nsqd);
     let message = next(&mut consumer).await;
-    assert_eq!(message.body(), "back", "nothing that was reported as not sent arrives later");
+    assert_eq!(
+        message.body(),
+        "back",
+        "nothing that was reported as not sent arrives later"
+    );
     message.finish().unwrap();
     let stats = nsqd.channel("images", "ch").await;
     assert_eq!(stats.messages, 1);
@@ -96,11 +110,17 @@ async fn publishing_to_a_frozen_nsqd_is_unanswered_in_time_and_never_a_success()
     let producer = producer(nsqd.tcp_address()).with_timeout(Duration::from_millis(300));
     until_connected(&producer).await;
     nsqd.freeze().await;
-    let result = timeout(LIMIT, producer.publish(&topic(), "into the ice")).await.unwrap();
+    let result = timeout(LIMIT, producer.publish(&topic(), "into the ice"))
+        .await
+        .unwrap();
     assert!(matches!(result, Err(PublishError::Unanswered(_))), "{result:?}");
     assert!(result.unwrap_err().may_be_stored());
     nsqd.thaw();
-    producer.with_timeout(LIMIT).publish(&topic(), "thawed").await.unwrap();
+    producer
+        .with_timeout(LIMIT)
+        .publish(&topic(), "thawed")
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -115,7 +135,10 @@ async fn a_publish_whose_answer_is_lost_with_the_connection_is_unknown() {
     let topic = topic();
     let mut publish = tokio_test::task::spawn(producer.publish(&topic, "stored"));
     tokio_test::assert_pending!(publish.poll());
-    eventually("nsqd has it", || async { nsqd.channel("images", "ch").await.messages == 1 }).await;
+    eventually("nsqd has it", || async {
+        nsqd.channel("images", "ch").await.messages == 1
+    })
+    .await;
     proxy.cut();
     let result = timeout(LIMIT, publish).await.unwrap();
     assert!(matches!(result, Err(PublishError::Unknown(_))), "{result:?}");
@@ -154,7 +177,10 @@ async fn a_publish_dropped_before_it_was_sent_is_never_sent() {
     nsqd.restart().await;
     producer.publish(&topic, "kept").await.unwrap();
     nsqd.create_channel("images", "ch").await;
-    eventually("only the other is stored", || async { nsqd.channel("images", "ch").await.messages == 1 }).await;
+    eventually("only the other is stored", || async {
+        nsqd.channel("images", "ch").await.messages == 1
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -170,9 +196,16 @@ async fn a_silent_connection_is_given_up_after_two_heartbeats_and_made_again() {
     proxy.black_hole();
     let went_silent = Instant::now();
     until_consuming_from(&consumer, 0).await;
-    assert!(went_silent.elapsed() < Duration::from_secs(4), "{:?}", went_silent.elapsed());
+    assert!(
+        went_silent.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        went_silent.elapsed()
+    );
     proxy.heal();
-    producer(nsqd.tcp_address()).publish(&topic(), "heard again").await.unwrap();
+    producer(nsqd.tcp_address())
+        .publish(&topic(), "heard again")
+        .await
+        .unwrap();
     // What nsqd still sends over the old connection comes back when nsqd has given that one up.
     next(&mut consumer).await.finish().unwrap();
 }
@@ -181,7 +214,11 @@ async fn a_silent_connection_is_given_up_after_two_heartbeats_and_made_again() {
 async fn messages_of_a_lost_connection_cannot_be_answered_and_come_again() {
     require_nsq!();
     let flags = vec!["--msg-timeout=1s".to_owned()];
-    let nsqd = Nsqd::start(NsqdOptions { flags, ..NsqdOptions::default() }).await;
+    let nsqd = Nsqd::start(NsqdOptions {
+        flags,
+        ..NsqdOptions::default()
+    })
+    .await;
     let proxy = Proxy::start(nsqd.tcp_address()).await;
     let mut config = consumer_config();
     config.nsqd = vec![proxy.address().to_string()];
@@ -191,7 +228,10 @@ async fn messages_of_a_lost_connection_cannot_be_answered_and_come_again() {
         producer.publish(&topic(), format!("m{number}")).await.unwrap();
     }
     let held = next(&mut consumer).await;
-    eventually("all have arrived", || async { consumer.control().stats().received == 3 }).await;
+    eventually("all have arrived", || async {
+        consumer.control().stats().received == 3
+    })
+    .await;
     proxy.cut();
     until_consuming_from(&consumer, 0).await;
     assert_eq!(held.touch(), Err(AnswerError::ConnectionLost));

@@ -73,7 +73,10 @@ async fn a_large_body_arrives_unharmed() {
     require_nsq!();
     let nsqd = Nsqd::start(NsqdOptions::default()).await;
     let producer = producer(nsqd.tcp_address());
-    let large: Bytes = (0..1024 * 1024).map(|index| (index % 251) as u8).collect::<Vec<_>>().into();
+    let large: Bytes = (0..1024 * 1024)
+        .map(|index| (index % 251) as u8)
+        .collect::<Vec<_>>()
+        .into();
     producer.publish(&topic(), large.clone()).await.unwrap();
     let batch = vec![large.clone(), Bytes::from_static(b"small"), large.clone()];
     producer.publish_many(&topic(), batch).await.unwrap();
@@ -86,7 +89,10 @@ async fn a_large_body_arrives_unharmed() {
         message.finish().unwrap();
     }
     seen.sort_by_key(Bytes::len);
-    assert_eq!(seen, [Bytes::from_static(b"small"), large.clone(), large.clone(), large]);
+    assert_eq!(
+        seen,
+        [Bytes::from_static(b"small"), large.clone(), large.clone(), large]
+    );
 }
 
 #[tokio::test]
@@ -126,24 +132,40 @@ async fn what_nsqd_would_refuse_is_refused_here_and_the_connection_stays() {
         other => panic!("{other:?}"),
     };
     assert_eq!(refused(producer.publish(&topic, "").await), InvalidMessage::Empty);
-    assert_eq!(refused(producer.publish_many(&topic, vec![]).await), InvalidMessage::EmptyBatch);
     assert_eq!(
-        refused(producer.publish_many(&topic, vec!["a".into(), Bytes::new()]).await),
+        refused(producer.publish_many(&topic, vec![]).await),
+        InvalidMessage::EmptyBatch
+    );
+    assert_eq!(
+        refused(
+            producer
+                .publish_many(&topic, vec!["a".into(), Bytes::new()])
+                .await
+        ),
         InvalidMessage::Empty
     );
     assert_eq!(
         refused(producer.publish(&topic, oversize).await),
-        InvalidMessage::TooLarge { size: 1024 * 1024 + 1, limit: 1024 * 1024 }
+        InvalidMessage::TooLarge {
+            size: 1024 * 1024 + 1,
+            limit: 1024 * 1024
+        }
     );
     let batch = vec![Bytes::from(vec![0_u8; 1024 * 1024]); 5];
     assert_eq!(
         refused(producer.publish_many(&topic, batch).await),
-        InvalidMessage::BatchTooLarge { size: 5 * 1024 * 1024 + 24, limit: 5 * 1024 * 1024 }
+        InvalidMessage::BatchTooLarge {
+            size: 5 * 1024 * 1024 + 24,
+            limit: 5 * 1024 * 1024
+        }
     );
     let delay = Duration::from_secs(3601);
     assert_eq!(
         refused(producer.publish_deferred(&topic, "a", delay).await),
-        InvalidMessage::DelayTooLong { delay, limit: Duration::from_secs(3600) }
+        InvalidMessage::DelayTooLong {
+            delay,
+            limit: Duration::from_secs(3600)
+        }
     );
     assert!(Topic::new("bad name").is_err());
 
@@ -156,14 +178,22 @@ async fn a_message_that_nsqd_rejects_harms_no_other_that_is_under_way() {
     require_nsq!();
     // This nsqd takes less than the client is told.
     let flags = vec!["--max-msg-size=1000".to_owned()];
-    let nsqd = Nsqd::start(NsqdOptions { flags, ..NsqdOptions::default() }).await;
+    let nsqd = Nsqd::start(NsqdOptions {
+        flags,
+        ..NsqdOptions::default()
+    })
+    .await;
     let producer = producer(nsqd.tcp_address());
     let topic = topic();
     until_connected(&producer).await;
 
     let publishes = (0..200).map(|number| {
         let poison = number % 50 == 25;
-        let body = if poison { vec![b'x'; 2000] } else { format!("m{number}").into_bytes() };
+        let body = if poison {
+            vec![b'x'; 2000]
+        } else {
+            format!("m{number}").into_bytes()
+        };
         let (producer, topic) = (producer.clone(), &topic);
         async move { (poison, producer.publish(topic, body).await) }
     });
@@ -209,7 +239,10 @@ async fn closing_waits_for_what_is_under_way_and_refuses_what_comes_later() {
         result.unwrap();
     }
     let late = producer.publish(&topic, "late").await;
-    assert!(matches!(late, Err(PublishError::NotSent(NotSent::Closed))), "{late:?}");
+    assert!(
+        matches!(late, Err(PublishError::NotSent(NotSent::Closed))),
+        "{late:?}"
+    );
 }
 
 #[test]
@@ -223,9 +256,15 @@ fn a_configuration_that_cannot_work_is_refused_at_the_start() {
     };
     assert_eq!(refused(|config| config.address.clear()), "address");
     assert_eq!(refused(|config| config.max_pending = 0), "max_pending");
-    assert_eq!(refused(|config| config.max_pending_bytes = 10), "max_pending_bytes");
+    assert_eq!(
+        refused(|config| config.max_pending_bytes = 10),
+        "max_pending_bytes"
+    );
     assert_eq!(refused(|config| config.max_message_size = 0), "max_message_size");
-    assert_eq!(refused(|config| config.connection.heartbeat_interval = Duration::ZERO), "heartbeat_interval");
+    assert_eq!(
+        refused(|config| config.connection.heartbeat_interval = Duration::ZERO),
+        "heartbeat_interval"
+    );
 }
 
 /// The decoder is public, so that a test elsewhere can play nsqd's part.

@@ -44,7 +44,9 @@ pub(crate) fn consumer(nsqd: &Nsqd) -> Consumer {
 /// The next message, which must come in time.
 pub(crate) async fn next(consumer: &mut Consumer) -> Message {
     let message = timeout(LIMIT, consumer.next()).await;
-    message.expect("a message comes in time").expect("the consumer is open")
+    message
+        .expect("a message comes in time")
+        .expect("the consumer is open")
 }
 
 /// Takes and finishes messages until all of these bodies were seen, and tells how often others came.
@@ -75,18 +77,27 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut conditi
 pub(crate) async fn until_connected(producer: &Producer) {
     let mut state = producer.watch_state();
     let connected = state.wait_for(|state| matches!(state, ProducerState::Connected));
-    timeout(LIMIT, connected).await.expect("connects in time").expect("the producer is open");
+    timeout(LIMIT, connected)
+        .await
+        .expect("connects in time")
+        .expect("the producer is open");
 }
 
 pub(crate) async fn until_disconnected(producer: &Producer) {
     let mut state = producer.watch_state();
     let lost = state.wait_for(|state| matches!(state, ProducerState::Disconnected(_)));
-    timeout(LIMIT, lost).await.expect("the loss is seen in time").expect("the producer is open");
+    timeout(LIMIT, lost)
+        .await
+        .expect("the loss is seen in time")
+        .expect("the producer is open");
 }
 
 /// Waits until so many nsqds are connected.
 pub(crate) async fn until_consuming_from(consumer: &Consumer, nsqds: usize) {
     let mut state = consumer.control().watch_state();
     let connected = state.wait_for(|state| state.connected == nsqds);
-    timeout(LIMIT, connected).await.expect("connects in time").expect("the consumer is open");
+    timeout(LIMIT, connected)
+        .await
+        .expect("connects in time")
+        .expect("the consumer is open");
 }
