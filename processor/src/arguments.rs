@@ -41,14 +41,20 @@ impl ProcessorArgs {
     /// The recognizer's address in the form the mesh takes.
     pub fn recognizer_uri(&self) -> String {
         let address = self.grpc_address.as_deref().unwrap_or("127.0.0.1:50051");
-        if address.contains("://") { address.to_owned() } else { format!("http://{address}") }
+        if address.contains("://") {
+            address.to_owned()
+        } else {
+            format!("http://{address}")
+        }
     }
 
     /// How to ask the recognizer whether it is well.
     pub fn recognizer_probe(&self) -> Probe {
         match self.recognizer_api {
             RecognizerApi::Facerecog => Probe::FaceRecog,
-            RecognizerApi::Safelight => Probe::GrpcHealth { service: "safelight.recognizer.v1.Recognizer".to_owned() },
+            RecognizerApi::Safelight => Probe::GrpcHealth {
+                service: "safelight.recognizer.v1.Recognizer".to_owned(),
+            },
         }
     }
 

@@ -41,13 +41,20 @@ pub(crate) async fn consume(mut subscription: Subscription, crew: Crew, shutdown
 
 async fn handle(crew: &Crew, delivery: Delivery) {
     let Some(image) = safelight_queue::decode_id(delivery.body()) else {
-        tracing::warn!(bytes = delivery.body().len(), "a message that is no image id was dropped");
+        tracing::warn!(
+            bytes = delivery.body().len(),
+            "a message that is no image id was dropped"
+        );
         return settle(delivery, Left::Nothing).await;
     };
     let Some(_leave) = crew.leave() else {
         return settle(delivery, Left::Again(crew.settings().wait_delay)).await;
     };
-    let claimed = crew.database().tasks().claim_image(image, TaskKind::Identify, crew.settings().lease).await;
+    let claimed = crew
+        .database()
+        .tasks()
+        .claim_image(image, TaskKind::Identify, crew.settings().lease)
+        .await;
     let left = match claimed {
         Ok(ClaimOutcome::Claimed(claim)) => crew.work(&claim, Some(&delivery)).await,
         Ok(ClaimOutcome::NotDue { in_ }) => Left::Again(in_.max(SHORTEST)),

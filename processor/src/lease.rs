@@ -25,7 +25,12 @@ pub struct Lost;
 ///
 /// # Errors
 /// [`Lost`] where the work was stopped.
-pub async fn hold<W, R, F>(claimed: Instant, lease: Duration, mut renew: R, work: W) -> Result<W::Output, Lost>
+pub async fn hold<W, R, F>(
+    claimed: Instant,
+    lease: Duration,
+    mut renew: R,
+    work: W,
+) -> Result<W::Output, Lost>
 where
     W: Future,
     R: FnMut() -> F,
@@ -85,7 +90,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn work_stops_at_once_when_the_claim_was_lost() {
         let begun = Instant::now();
-        let held = hold(begun, LEASE, || async { Err(RenewalError::Lost) }, std::future::pending::<()>());
+        let held = hold(
+            begun,
+            LEASE,
+            || async { Err(RenewalError::Lost) },
+            std::future::pending::<()>(),
+        );
         assert_eq!(held.await, Err(Lost));
         assert_eq!(begun.elapsed(), Duration::from_secs(10));
     }
@@ -93,7 +103,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn work_stops_before_the_lease_ends_when_it_cannot_be_renewed() {
         let begun = Instant::now();
-        let held = hold(begun, LEASE, || async { Err(RenewalError::Unavailable) }, std::future::pending::<()>());
+        let held = hold(
+            begun,
+            LEASE,
+            || async { Err(RenewalError::Unavailable) },
+            std::future::pending::<()>(),
+        );
         assert_eq!(held.await, Err(Lost));
         assert_eq!(begun.elapsed(), Duration::from_secs(27));
     }
@@ -101,7 +116,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_renewal_that_hangs_does_not_outlive_the_lease() {
         let begun = Instant::now();
-        let held = hold(begun, LEASE, std::future::pending::<Result<(), RenewalError>>, std::future::pending::<()>());
+        let held = hold(
+            begun,
+            LEASE,
+            std::future::pending::<Result<(), RenewalError>>,
+            std::future::pending::<()>(),
+        );
         assert_eq!(held.await, Err(Lost));
         assert_eq!(begun.elapsed(), Duration::from_secs(27));
     }
@@ -111,7 +131,11 @@ mod tests {
         let answers = Cell::new(0);
         let renew = || {
             answers.set(answers.get() + 1);
-            let answer = if answers.get() == 1 { Err(RenewalError::Unavailable) } else { Ok(()) };
+            let answer = if answers.get() == 1 {
+                Err(RenewalError::Unavailable)
+            } else {
+                Ok(())
+            };
             async move { answer }
         };
         let work = tokio::time::sleep(Duration::from_secs(40));

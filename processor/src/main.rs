@@ -33,7 +33,9 @@ async fn main() -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals();
     let readiness = Readiness::new(shutdown.clone());
     let listen = arguments.ops.listen;
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen on {listen}"))?;
     tracing::info!(address = %listener.local_addr()?, "probes and metrics");
     let ops = tokio::spawn(serve(listener, ops_router(readiness.clone()), shutdown.clone()));
 

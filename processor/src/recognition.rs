@@ -47,12 +47,16 @@ impl RecognizerClient {
     pub async fn recognize(&self, path: &str) -> Result<Recognition, Status> {
         match self {
             Self::Facerecog(client, database) => {
-                let request = IdentifyRequest { image_path: path.to_owned() };
+                let request = IdentifyRequest {
+                    image_path: path.to_owned(),
+                };
                 let name = client.clone().identify(request).await?.into_inner().image_name;
                 identified(database, name).await
             }
             Self::Safelight(client) => {
-                let request = RecognizeRequest { image_uri: path.to_owned() };
+                let request = RecognizeRequest {
+                    image_uri: path.to_owned(),
+                };
                 Ok(recognized(client.clone().recognize(request).await?.into_inner()))
             }
         }
@@ -64,7 +68,8 @@ async fn identified(database: &Database, image_name: String) -> Result<Recogniti
     let mut faces = Vec::new();
     if !image_name.is_empty() && image_name != NOT_FOUND {
         let known = database.people().of_sample(&image_name).await;
-        let known = known.map_err(|error| Status::aborted(format!("cannot look up {image_name}: {error}")))?;
+        let known =
+            known.map_err(|error| Status::aborted(format!("cannot look up {image_name}: {error}")))?;
         let person = known.unwrap_or_else(|| person_of_file(&image_name).to_owned());
         faces.push(NewFace {
             left: 0,
@@ -73,11 +78,21 @@ async fn identified(database: &Database, image_name: String) -> Result<Recogniti
             height: 0,
             landmarks: Vec::new(),
             descriptor: Vec::new(),
-            person: Some(NewMatch { person, sample: image_name, distance: None }),
+            person: Some(NewMatch {
+                person,
+                sample: image_name,
+                distance: None,
+            }),
         });
     }
     let model = "facerecog".to_owned();
-    Ok(Recognition { width: 0, height: 0, model, model_version: String::new(), faces })
+    Ok(Recognition {
+        width: 0,
+        height: 0,
+        model,
+        model_version: String::new(),
+        faces,
+    })
 }
 
 /// `hannibal_1.jpg` is a picture of `hannibal`; so is `hannibal.jpg`.

@@ -39,7 +39,13 @@ pub struct Processor {
 /// Where the queue refuses the subscription, which only a wrong configuration does: a queue that is away is
 /// waited for.
 pub async fn run(processor: Processor, readiness: Readiness, shutdown: Shutdown) -> Result<(), QueueError> {
-    let Processor { database, queue, recognizer, recognizer_api, settings } = processor;
+    let Processor {
+        database,
+        queue,
+        recognizer,
+        recognizer_api,
+        settings,
+    } = processor;
     register_needs(&readiness, &database, &recognizer);
     let client = RecognizerClient::new(recognizer_api, recognizer.channel(), database.clone());
     let settings = Arc::new(settings);
@@ -53,7 +59,11 @@ pub async fn run(processor: Processor, readiness: Readiness, shutdown: Shutdown)
     };
     let max_in_flight = u32::try_from(settings.concurrency).unwrap_or(u32::MAX);
     let subscription = queue.subscribe(TOPIC_IMAGES, CHANNEL, max_in_flight)?;
-    let gate = consumer::hold_back(subscription.control(), recognizer.availability(), shutdown.clone());
+    let gate = consumer::hold_back(
+        subscription.control(),
+        recognizer.availability(),
+        shutdown.clone(),
+    );
     let tending = [
         tokio::spawn(gate),
         tokio::spawn(consumer::consume(subscription, crew.clone(), shutdown.clone())),
@@ -155,7 +165,10 @@ impl Crew {
             tracing::info!(images = self.running.len(), "giving back what is still running");
             self.cut_off.trigger();
             if tokio::time::timeout(drain, self.running.wait()).await.is_err() {
-                tracing::warn!(images = self.running.len(), "could not give back; their leases will end");
+                tracing::warn!(
+                    images = self.running.len(),
+                    "could not give back; their leases will end"
+                );
             }
         }
     }
@@ -176,7 +189,11 @@ impl Leave {
 async fn measure(database: Database, shutdown: Shutdown) {
     loop {
         if let Ok(backlog) = database.tasks().backlog(TaskKind::Identify).await {
-            for (state, count) in [("ready", backlog.ready), ("leased", backlog.leased), ("waiting", backlog.waiting)] {
+            for (state, count) in [
+                ("ready", backlog.ready),
+                ("leased", backlog.leased),
+                ("waiting", backlog.waiting),
+            ] {
                 metrics::gauge!("processor_backlog", "state" => state).set(count as f64);
             }
         }

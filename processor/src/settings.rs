@@ -45,7 +45,9 @@ impl Settings {
     /// The pause after `tries` ended tries: doubled with each, at most five minutes.
     pub fn delay_after(&self, tries: u32) -> Duration {
         const LONGEST: Duration = Duration::from_secs(300);
-        self.retry_delay.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(LONGEST)
+        self.retry_delay
+            .saturating_mul(1 << tries.saturating_sub(1).min(16))
+            .min(LONGEST)
     }
 }
 
@@ -55,7 +57,10 @@ mod tests {
 
     #[test]
     fn the_pause_doubles_with_each_try_and_has_an_end() {
-        let settings = Settings { retry_delay: Duration::from_secs(2), ..Settings::default() };
+        let settings = Settings {
+            retry_delay: Duration::from_secs(2),
+            ..Settings::default()
+        };
         let delays = [1, 2, 3, 4].map(|tries| settings.delay_after(tries).as_secs());
         assert_eq!(delays, [2, 4, 8, 16]);
         assert_eq!(settings.delay_after(u32::MAX), Duration::from_secs(300));

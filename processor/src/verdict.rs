@@ -28,7 +28,9 @@ pub fn judge(status: &Status, alive: bool) -> Verdict {
         CallFailure::TimedOut if alive => Verdict::Again(said),
         CallFailure::TimedOut => Verdict::Interrupted(said),
         CallFailure::Answered(code) => match code {
-            Code::InvalidArgument | Code::NotFound | Code::OutOfRange | Code::AlreadyExists => Verdict::Bad(said),
+            Code::InvalidArgument | Code::NotFound | Code::OutOfRange | Code::AlreadyExists => {
+                Verdict::Bad(said)
+            }
             Code::FailedPrecondition => Verdict::Bad(said),
             Code::Aborted => Verdict::Again(said),
             Code::Internal | Code::Unknown | Code::DataLoss if alive => Verdict::Again(said),
@@ -41,7 +43,11 @@ pub fn judge(status: &Status, alive: bool) -> Verdict {
 fn said(status: &Status) -> String {
     const LONGEST: usize = 1000;
     let message = status.message();
-    let text = if message.is_empty() { status.code().description() } else { message };
+    let text = if message.is_empty() {
+        status.code().description()
+    } else {
+        message
+    };
     text.chars().take(LONGEST).collect()
 }
 
@@ -55,7 +61,10 @@ mod tests {
 
     #[test]
     fn a_bad_picture_is_bad_whatever_the_service_is_like() {
-        for status in [Status::invalid_argument("truncated"), Status::not_found("no such file")] {
+        for status in [
+            Status::invalid_argument("truncated"),
+            Status::not_found("no such file"),
+        ] {
             assert!(is_bad(&status));
             assert_eq!(judge(&status, true), judge(&status, false));
         }
@@ -76,7 +85,11 @@ mod tests {
 
     #[test]
     fn a_service_that_is_wrongly_set_up_fails_no_image() {
-        for status in [Status::unimplemented(""), Status::permission_denied(""), Status::unauthenticated("")] {
+        for status in [
+            Status::unimplemented(""),
+            Status::permission_denied(""),
+            Status::unauthenticated(""),
+        ] {
             assert!(matches!(judge(&status, true), Verdict::Wait(_)));
         }
     }

@@ -13,7 +13,10 @@ pub(crate) struct Vitality {
 
 impl Vitality {
     pub(crate) fn new() -> Self {
-        Self { begun: Instant::now(), last_good: AtomicU64::new(0) }
+        Self {
+            begun: Instant::now(),
+            last_good: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn good(&self) {
@@ -23,7 +26,8 @@ impl Vitality {
 
     /// Whether there was a good answer after `instant`.
     pub(crate) fn since(&self, instant: Instant) -> bool {
-        let then = u64::try_from(instant.saturating_duration_since(self.begun).as_nanos()).unwrap_or(u64::MAX);
+        let then =
+            u64::try_from(instant.saturating_duration_since(self.begun).as_nanos()).unwrap_or(u64::MAX);
         self.last_good.load(Ordering::Relaxed) > then
     }
 }

@@ -40,16 +40,32 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(database: Database, recognizer: RecognizerClient, settings: Arc<Settings>) -> Self {
         let quarantine = Arc::new(Semaphore::new(1));
-        Self { database, recognizer, settings, vitality: Arc::new(Vitality::new()), quarantine }
+        Self {
+            database,
+            recognizer,
+            settings,
+            vitality: Arc::new(Vitality::new()),
+            quarantine,
+        }
     }
 
     /// Works on an image under its lease. The message that brought it, if one did, is kept alive as well.
     pub(crate) async fn work(&self, claim: &Claim, delivery: Option<&Delivery>) -> Left {
         let claimed = tokio::time::Instant::now();
-        match lease::hold(claimed, claim.lease, || self.renew(claim, delivery), self.identify(claim)).await {
+        match lease::hold(
+            claimed,
+            claim.lease,
+            || self.renew(claim, delivery),
+            self.identify(claim),
+        )
+        .await
+        {
             Ok(left) => left,
             Err(Lost) => {
-                tracing::warn!(image = claim.image_id, "the claim was lost; somebody else goes on with it");
+                tracing::warn!(
+                    image = claim.image_id,
+                    "the claim was lost; somebody else goes on with it"
+                );
                 metrics::counter!("processor_claims_lost_total").increment(1);
                 // The message stays until the one who has the claim has ended it.
                 Left::Again(claim.lease)
@@ -153,10 +169,12 @@ impl Worker {
             }
             Ending::Without(Verdict::Again(why)) => {
                 let delay = self.settings.delay_after(claim.tries + 1);
-                Ok(match tasks.retry(claim, delay, why, self.settings.max_tries).await? {
-                    RetryOutcome::Again => Left::Again(delay),
-                    RetryOutcome::Failed => Left::Nothing,
-                })
+                Ok(
+                    match tasks.retry(claim, delay, why, self.settings.max_tries).await? {
+                        RetryOutcome::Again => Left::Again(delay),
+                        RetryOutcome::Failed => Left::Nothing,
+                    },
+                )
             }
             Ending::Without(Verdict::Wait(why)) => {
                 tasks.wait(claim, wait, RECOGNIZER, why).await?;

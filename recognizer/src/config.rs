@@ -60,6 +60,7 @@ pub struct Config {
 
     /// pictures that may wait for a worker, from 1; more are answered RESOURCE_EXHAUSTED
     #[arg(
+        id = "recognizer-queue",
         long = "recognizer-queue",
         env = "RECOGNIZER_QUEUE",
         default_value_t = 64,

@@ -1,2 +1,60 @@
-//! The `safelight` program.
-fn main() {}
+//! Safelight in one program: everything in one process, and the command line.
+
+mod demo;
+mod migrate;
+mod up;
+
+use clap::{Parser, Subcommand};
+use safelight_service::telemetry;
+
+/// A media pipeline that keeps every image safe while the services working on it come and go.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything in this process, with what it stores in one folder
+    Up(Box<up::UpArgs>),
+    /// Watch real photographs being recognized
+    Demo(Box<demo::DemoArgs>),
+    /// Bring the database to the schema of this version
+    Migrate(migrate::MigrateArgs),
+}
+
+fn main() -> anyhow::Result<()> {
+    if let Err(missing) = safelight_recognizer::check_cpu() {
+        safelight_service::configuration_error(missing);
+    }
+    let arguments: Arguments = safelight_service::parse();
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        match arguments.command {
+            Command::Up(arguments) => {
+                telemetry::init("safelight");
+                up::run(*arguments).await
+            }
+            Command::Demo(arguments) => {
+                telemetry::init_at("safelight", "error");
+                demo::run(*arguments).await
+            }
+            Command::Migrate(arguments) => {
+                telemetry::init("safelight");
+                migrate::run(arguments).await
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn no_two_services_share_a_flag() {
+        super::Arguments::command().debug_assert();
+    }
+}

@@ -73,12 +73,20 @@ fn one_line(error: &clap::Error, command: &clap::Command) -> Option<String> {
                 (None, Some(found)) => meaning(found),
                 (None, None) => argument.clone(),
             };
-            let why = std::error::Error::source(error).map(|source| format!(" ({source})")).unwrap_or_default();
-            Some(format!("{}: '{value}' was given{why}; expected {expected}", name(&argument)))
+            let why = std::error::Error::source(error)
+                .map(|source| format!(" ({source})"))
+                .unwrap_or_default();
+            Some(format!(
+                "{}: '{value}' was given{why}; expected {expected}",
+                name(&argument)
+            ))
         }
         ErrorKind::MissingRequiredArgument => {
             let missing: Vec<String> = argument.split(", ").map(name).collect();
-            Some(format!("{}: not set, and there is no default", missing.join(", ")))
+            Some(format!(
+                "{}: not set, and there is no default",
+                missing.join(", ")
+            ))
         }
         _ => None,
     }
@@ -90,7 +98,11 @@ fn find<'a>(command: &'a clap::Command, shown: &str) -> Option<&'a Arg> {
         let flag = argument.get_long().map(|long| format!("--{long}"));
         flag.is_some_and(|flag| shown.split_whitespace().next() == Some(flag.as_str()))
     });
-    mine.or_else(|| command.get_subcommands().find_map(|subcommand| find(subcommand, shown)))
+    mine.or_else(|| {
+        command
+            .get_subcommands()
+            .find_map(|subcommand| find(subcommand, shown))
+    })
 }
 
 fn variable(argument: &Arg) -> Option<String> {
@@ -102,7 +114,10 @@ fn variable(argument: &Arg) -> Option<String> {
 }
 
 fn meaning(argument: &Arg) -> String {
-    argument.get_help().map(|help| help.to_string()).unwrap_or_else(|| argument.get_id().to_string())
+    argument
+        .get_help()
+        .map(|help| help.to_string())
+        .unwrap_or_else(|| argument.get_id().to_string())
 }
 
 #[cfg(test)]
@@ -126,7 +141,9 @@ mod tests {
     }
 
     fn failure(arguments: &[&str]) -> String {
-        let arguments = std::iter::once("program").chain(arguments.iter().copied()).map(OsString::from);
+        let arguments = std::iter::once("program")
+            .chain(arguments.iter().copied())
+            .map(OsString::from);
         match parse_from::<Arguments>(arguments) {
             Err(Failure::Wrong(line)) => line,
             other => panic!("expected one line, got {other:?}"),
@@ -137,18 +154,30 @@ mod tests {
     fn a_wrong_value_is_told_in_one_line_with_its_variable_and_what_was_expected() {
         let line = failure(&["--listen", "nowhere", "--address", "a"]);
         assert!(!line.contains('\n'), "{line}");
-        assert!(line.starts_with("TEST_ONLY_LISTEN (--listen): 'nowhere' was given"), "{line}");
-        assert!(line.ends_with("expected an address and port to listen on, such as 0.0.0.0:8000"), "{line}");
+        assert!(
+            line.starts_with("TEST_ONLY_LISTEN (--listen): 'nowhere' was given"),
+            "{line}"
+        );
+        assert!(
+            line.ends_with("expected an address and port to listen on, such as 0.0.0.0:8000"),
+            "{line}"
+        );
     }
 
     #[test]
     fn a_value_out_of_a_list_is_told_with_the_list() {
         let line = failure(&["--format", "xml", "--address", "a"]);
-        assert_eq!(line, "TEST_ONLY_FORMAT (--format): 'xml' was given; expected one of: text, json");
+        assert_eq!(
+            line,
+            "TEST_ONLY_FORMAT (--format): 'xml' was given; expected one of: text, json"
+        );
     }
 
     #[test]
     fn a_missing_value_is_told_with_its_variable() {
-        assert_eq!(failure(&[]), "TEST_ONLY_ADDRESS (--address): not set, and there is no default");
+        assert_eq!(
+            failure(&[]),
+            "TEST_ONLY_ADDRESS (--address): not set, and there is no default"
+        );
     }
 }

@@ -18,7 +18,8 @@ const DRAIN: Duration = Duration::from_secs(15);
 /// As [`axum::serve`]; late requests that had to be cut off are logged and are no error.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) -> io::Result<()> {
     let stopping = shutdown.clone();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move { stopping.triggered().await });
+    let server =
+        axum::serve(listener, router).with_graceful_shutdown(async move { stopping.triggered().await });
     let late = async {
         shutdown.triggered().await;
         tokio::time::sleep(DRAIN).await;

@@ -19,7 +19,10 @@ pub struct Readiness {
 impl Readiness {
     /// One without needs: ready until `shutdown` is set off.
     pub fn new(shutdown: Shutdown) -> Self {
-        Self { needs: Arc::default(), shutdown }
+        Self {
+            needs: Arc::default(),
+            shutdown,
+        }
     }
 
     /// Checks a need now and every `interval` from now on, in a task of its own that ends with the shutdown
@@ -71,7 +74,11 @@ impl Readiness {
             .iter()
             .filter_map(|(need, found)| found.as_ref().err().map(|reason| format!("{need}: {reason}")))
             .collect();
-        if missing.is_empty() { Ok(()) } else { Err(missing.join("\n")) }
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(missing.join("\n"))
+        }
     }
 
     fn needs(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, Result<(), String>>> {
@@ -88,7 +95,9 @@ mod tests {
         let readiness = Readiness::new(Shutdown::new());
         assert_eq!(readiness.state(), Ok(()));
         readiness.set("queue", Ok(()));
-        readiness.register("database", Duration::from_secs(1), || async { Err("refused".to_owned()) });
+        readiness.register("database", Duration::from_secs(1), || async {
+            Err("refused".to_owned())
+        });
         assert_eq!(readiness.state(), Err("database: not checked yet".to_owned()));
         tokio::time::advance(Duration::from_millis(1)).await;
         tokio::task::yield_now().await;
@@ -112,6 +121,9 @@ mod tests {
         tokio::task::yield_now().await;
         tokio::time::advance(Duration::from_secs(11)).await;
         tokio::task::yield_now().await;
-        assert_eq!(readiness.state(), Err("database: no answer within 10 s".to_owned()));
+        assert_eq!(
+            readiness.state(),
+            Err("database: no answer within 10 s".to_owned())
+        );
     }
 }

@@ -59,6 +59,8 @@ impl Shutdown {
 
     /// One that this one sets off, and that can be set off by itself.
     pub fn child(&self) -> Self {
-        Self { token: self.token.child_token() }
+        Self {
+            token: self.token.child_token(),
+        }
     }
 }

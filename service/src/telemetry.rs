@@ -36,10 +36,16 @@ pub fn init_at(service: &'static str, default_filter: &str) {
         }),
         _ => EnvFilter::new(default_filter),
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => builder.with_target(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .try_init(),
     };
     if started.is_ok() {
         tracing::debug!(service, version = env!("CARGO_PKG_VERSION"), "starting");
