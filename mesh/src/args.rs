@@ -89,6 +89,8 @@ const MOST: Duration = crate::settings::LONGEST;
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
     use clap::Parser;
 
     use super::*;

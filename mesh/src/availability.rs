@@ -12,7 +12,7 @@ pub struct Availability {
     /// Why it is as it is.
     pub reason: Cow<'static, str>,
     /// When the target is asked again whether it is well; `None` while it is available. Nobody needs to act on
-    /// it: availability changes by itself.
+    /// it: availability changes by itself. It moves on without waking those who watch.
     pub retry_at: Option<Instant>,
     /// The circuit is half-open: one call at a time is let through, others are refused unsent. A consumer may
     /// take one piece of work and wait for its end.

@@ -169,12 +169,16 @@ impl Classifier {
             (Outcome::Success, Some(status)) if status.code() == Code::Ok => Outcome::Ignored,
             (outcome, _) => outcome,
         };
-        match outcome {
-            Outcome::Success => Verdict::success(),
-            outcome => Verdict {
-                outcome,
-                why: chain(error).into(),
-            },
+        if outcome == Outcome::Success {
+            return Verdict::success();
+        }
+        let why = match find::<CallError>(error) {
+            Some(error) => error.to_string(),
+            None => chain(error),
+        };
+        Verdict {
+            outcome,
+            why: why.into(),
         }
     }
 }

@@ -296,6 +296,8 @@ fn ascii(text: &str) -> AsciiMetadataValue {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
     use super::*;
 
     fn open() -> CallError {

@@ -58,3 +58,7 @@ pub use target::{MeshChannel, MeshFuture, Snapshot, Target, TargetBuilder};
 
 /// Any error that a service of tower may give.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

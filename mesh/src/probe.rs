@@ -121,6 +121,8 @@ fn judge<M>(answer: Result<M, tonic::Status>, is_well: impl Fn(&M) -> bool, unwe
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
     use super::*;
 
     #[test]

@@ -135,9 +135,6 @@ impl Supervisor {
             return;
         };
         self.availability.send_if_modified(|published| {
-            if *published == now {
-                return false;
-            }
             if published.state != now.state {
                 let available = now.is_available();
                 metrics::gauge!(metric_names::AVAILABLE, "target" => self.target.to_string())
@@ -149,8 +146,13 @@ impl Supervisor {
                     "availability changed"
                 );
             }
+            // That another probe has failed is no news to wake anybody for.
+            let silent = Availability {
+                retry_at: now.retry_at,
+                ..published.clone()
+            } == now;
             *published = now;
-            true
+            !silent
         });
     }
 

@@ -224,6 +224,8 @@ impl Keeper {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
     use tokio::net::TcpListener;
 
     use super::*;

@@ -104,11 +104,7 @@ impl Connector {
     }
 
     async fn attempt(&self, keepalive: Duration) -> io::Result<(Sender, Driver)> {
-        let (host, port) = self.address.host_and_port();
-        // Tries all addresses of the name in turn.
-        let stream = TcpStream::connect((host, port)).await?;
-        stream.set_nodelay(true)?;
-        self.set_user_timeout(&stream)?;
+        let stream = self.dial().await?;
         http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(keepalive)
@@ -117,6 +113,15 @@ impl Connector {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)
+    }
+
+    async fn dial(&self) -> io::Result<TcpStream> {
+        let (host, port) = self.address.host_and_port();
+        // Tries all addresses of the name in turn.
+        let stream = TcpStream::connect((host, port)).await?;
+        stream.set_nodelay(true)?;
+        self.set_user_timeout(&stream)?;
+        Ok(stream)
     }
 
     /// Without it the kernel resends into the void for a quarter of an hour.
@@ -133,6 +138,8 @@ impl Connector {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
     use super::*;
 
     #[test]
@@ -160,5 +167,21 @@ mod tests {
         ] {
             assert!(Address::parse(text).is_err(), "{text} was taken");
         }
+    }
+
+    #[tokio::test]
+    async fn a_socket_sends_at_once_and_gives_up_what_is_not_acknowledged() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = Address::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let stream = Connector::new(address, &Settings::default())
+            .dial()
+            .await
+            .unwrap();
+        assert!(stream.nodelay().unwrap());
+        #[cfg(target_os = "linux")]
+        assert_eq!(
+            SockRef::from(&stream).tcp_user_timeout().unwrap(),
+            Some(Duration::from_secs(15))
+        );
     }
 }

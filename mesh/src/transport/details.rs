@@ -51,6 +51,8 @@ fn value_of(letter: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
     use std::panic::catch_unwind;
 
     use proptest::prelude::*;

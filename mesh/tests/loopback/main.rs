@@ -4,4 +4,5 @@
 mod facerecog;
 mod http2;
 mod outage;
+mod probes;
 mod verdicts;

@@ -1,0 +1,115 @@
+//! What a circuit writes into the log and the metrics.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusBuilder;
+use safelight_mesh::breaker::{Circuit, Outcome, Policy};
+
+fn policy() -> Policy {
+    Policy {
+        consecutive_failures: 2,
+        open_jitter: 0.0,
+        ..Policy::default()
+    }
+}
+
+/// Opens the circuit, refuses a call, fails a trial, and closes.
+async fn one_outage(circuit: &Circuit) {
+    circuit.admit().unwrap().end(Outcome::Success, None);
+    let late = circuit.admit().unwrap();
+    circuit
+        .admit()
+        .unwrap()
+        .end(Outcome::Failure, Some("Unavailable: models are loading"));
+    circuit
+        .admit()
+        .unwrap()
+        .end(Outcome::Failure, Some("Unavailable: models are loading"));
+    assert!(circuit.admit().is_err());
+    late.end(Outcome::Success, None);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    circuit
+        .admit()
+        .unwrap()
+        .end(Outcome::Failure, Some("Internal: still not"));
+    tokio::time::advance(Duration::from_secs(2)).await;
+    circuit.admit().unwrap().end(Outcome::Overload, None);
+    circuit.admit().unwrap().end(Outcome::Success, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_tell_the_outage() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let circuit = Circuit::new("billing", policy());
+    one_outage(&circuit).await;
+
+    let page = handle.render();
+    for line in [
+        r#"mesh_circuit_state{target="billing"} 0"#,
+        r#"mesh_circuit_transitions_total{target="billing",from="closed",to="open"} 1"#,
+        r#"mesh_circuit_transitions_total{target="billing",from="open",to="half_open"} 2"#,
+        r#"mesh_circuit_transitions_total{target="billing",from="half_open",to="open"} 1"#,
+        r#"mesh_circuit_transitions_total{target="billing",from="half_open",to="closed"} 1"#,
+        r#"mesh_calls_total{target="billing",outcome="success"} 3"#,
+        r#"mesh_calls_total{target="billing",outcome="failure"} 3"#,
+        r#"mesh_calls_total{target="billing",outcome="overload"} 1"#,
+        r#"mesh_calls_rejected_total{target="billing"} 1"#,
+        r#"mesh_late_results_total{target="billing"} 1"#,
+        r#"mesh_call_seconds_count{target="billing"} 7"#,
+    ] {
+        assert!(page.lines().any(|found| found == line), "no {line} in\n{page}");
+    }
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_change_of_state_is_one_line_of_the_log() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .without_time()
+        .with_writer(move || writer.clone())
+        .finish();
+    let _installed = tracing::subscriber::set_default(subscriber);
+    let circuit = Circuit::new("billing", policy());
+    one_outage(&circuit).await;
+
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let wanted = [
+        (
+            "WARN",
+            "circuit opened",
+            r#"why="Unavailable: models are loading""#,
+        ),
+        ("INFO", "circuit lets one call through", r#"from="open""#),
+        ("WARN", "circuit opened", "open_for_ms=2000"),
+        ("INFO", "circuit lets one call through", r#"to="half_open""#),
+        ("INFO", "circuit closed", r#"target_name="billing""#),
+    ];
+    assert_eq!(text.lines().count(), wanted.len(), "{text}");
+    for (line, (level, message, field)) in text.lines().zip(wanted) {
+        assert!(
+            line.contains(level) && line.contains(message) && line.contains(field),
+            "{line}"
+        );
+    }
+}
