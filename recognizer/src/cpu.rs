@@ -7,7 +7,19 @@
 /// # Errors
 /// One line that names what is missing and what to do.
 pub fn check_cpu() -> Result<(), String> {
-    let missing = missing_instructions();
+    require(&[
+        ("AVX2", cfg!(needs_avx2), has_avx2()),
+        ("FMA", cfg!(needs_fma), has_fma()),
+    ])
+}
+
+/// Each with its name, whether it is needed and whether it is there.
+fn require(instructions: &[(&str, bool, bool)]) -> Result<(), String> {
+    let missing: Vec<&str> = instructions
+        .iter()
+        .filter(|(_, needed, there)| *needed && !there)
+        .map(|(name, ..)| *name)
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -19,18 +31,42 @@ pub fn check_cpu() -> Result<(), String> {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn missing_instructions() -> Vec<&'static str> {
-    let mut missing = Vec::new();
-    if cfg!(needs_avx2) && !std::arch::is_x86_feature_detected!("avx2") {
-        missing.push("AVX2");
-    }
-    if cfg!(needs_fma) && !std::arch::is_x86_feature_detected!("fma") {
-        missing.push("FMA");
-    }
-    missing
+fn has_avx2() -> bool {
+    std::arch::is_x86_feature_detected!("avx2")
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_fma() -> bool {
+    std::arch::is_x86_feature_detected!("fma")
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn missing_instructions() -> Vec<&'static str> {
-    Vec::new()
+fn has_avx2() -> bool {
+    false
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_fma() -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_needed_and_missing_is_named() {
+        let error = require(&[("AVX2", true, false), ("FMA", true, false)]).unwrap_err();
+        assert!(
+            error.contains("a CPU with AVX2 and FMA, which this machine lacks"),
+            "{error}"
+        );
+        assert!(!error.contains('\n'));
+    }
+
+    #[test]
+    fn what_is_not_needed_may_be_missing() {
+        assert_eq!(require(&[("AVX2", false, false), ("FMA", true, true)]), Ok(()));
+    }
 }

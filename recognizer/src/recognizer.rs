@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use safelight_database::Database;
 use safelight_media::{Library, MediaError};
@@ -34,6 +35,7 @@ struct Inner {
     enrolled: Option<Arc<EnrolledPeople>>,
     state: watch::Sender<State>,
     tolerance: f32,
+    in_progress: AtomicUsize,
     background: Shutdown,
 }
 
@@ -145,6 +147,7 @@ impl Recognizer {
             enrolled,
             state,
             tolerance,
+            in_progress: AtomicUsize::new(0),
             background,
         };
         Ok(Self {
@@ -184,7 +187,14 @@ impl Recognizer {
     /// See [`AnalyzeError`].
     pub async fn analyze(&self, uri: &str) -> Result<Analysis, AnalyzeError> {
         self.check_serving()?;
+        let _taken = InProgress::begin(&self.inner.in_progress);
         self.inner.analyzer.open(uri.to_owned(), Admission::OrBusy).await
+    }
+
+    /// How many pictures were taken by [`Recognizer::analyze`] and are not finished: those that are worked on
+    /// and those that wait.
+    pub fn in_progress(&self) -> usize {
+        self.inner.in_progress.load(Ordering::Relaxed)
     }
 
     /// For each face the nearest known person, if one is near enough.
@@ -304,6 +314,24 @@ async fn report_loaded(
         }
         loading
     });
+}
+
+/// Counts one picture while it lives.
+struct InProgress<'a>(&'a AtomicUsize);
+
+// === impl InProgress ===
+
+impl<'a> InProgress<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for InProgress<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 // === impl Inner ===

@@ -1,10 +1,11 @@
 use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use safelight_proto::facerecog::identify_server::SERVICE_NAME as IDENTIFY;
 use safelight_proto::recognizer::v1::recognizer_server::SERVICE_NAME as RECOGNIZER;
 use tokio::sync::watch;
+use tokio_stream::Stream;
 use tokio_stream::wrappers::WatchStream;
-use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::Health;
@@ -54,16 +55,32 @@ impl Health for HealthService {
             let unknown = tokio_stream::once(Ok(answer(ServingStatus::ServiceUnknown)));
             return Ok(Response::new(Box::pin(unknown)));
         }
-        let mut stopped = false;
-        let states = WatchStream::new(self.state.clone()).take_while(move |state| {
-            // One message with the stop, and then the end.
-            let more = !stopped;
-            stopped = *state == State::Stopping;
-            more
-        });
-        Ok(Response::new(Box::pin(
-            states.map(|state| Ok(answer(status_of(&state)))),
-        )))
+        let states = UntilStop {
+            states: WatchStream::new(self.state.clone()),
+            stopped: false,
+        };
+        Ok(Response::new(Box::pin(states)))
+    }
+}
+
+/// The health at every change of the state, and the end after the stop.
+struct UntilStop {
+    states: WatchStream<State>,
+    stopped: bool,
+}
+
+// === impl UntilStop ===
+
+impl Stream for UntilStop {
+    type Item = Result<HealthCheckResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.stopped {
+            return Poll::Ready(None);
+        }
+        let state = ready!(Pin::new(&mut self.states).poll_next(context));
+        self.stopped = state.as_ref().is_none_or(|state| *state == State::Stopping);
+        Poll::Ready(state.map(|state| Ok(answer(status_of(&state)))))
     }
 }
 
