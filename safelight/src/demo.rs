@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What the demo can be told.
 #[derive(Args, Debug)]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// the folder of the sample photographs
     #[arg(long, env = "DEMO_SAMPLES", default_value = ".tools/samples")]
     samples: PathBuf,
@@ -53,7 +53,7 @@ impl Record {
 }
 
 /// Runs the demo. Fails where not exactly the right people were found.
-pub async fn run(arguments: DemoArgs) -> anyhow::Result<()> {
+pub(crate) async fn run(arguments: DemoArgs) -> anyhow::Result<()> {
     let DemoArgs { samples, exit, up } = arguments;
     let samples = std::path::absolute(&samples)?;
     ensure!(

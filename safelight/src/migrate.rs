@@ -9,7 +9,7 @@ use safelight_service::configuration_error;
 
 /// What the migration can be told.
 #[derive(Args, Debug)]
-pub struct MigrateArgs {
+pub(crate) struct MigrateArgs {
     #[command(flatten)]
     database: DatabaseArgs,
     /// seconds to wait for a database that is not there yet, 0 to 3600
@@ -18,7 +18,7 @@ pub struct MigrateArgs {
 }
 
 /// Migrates. Doing it again changes nothing; several may do it at once.
-pub async fn run(arguments: MigrateArgs) -> anyhow::Result<()> {
+pub(crate) async fn run(arguments: MigrateArgs) -> anyhow::Result<()> {
     const PAUSE: Duration = Duration::from_millis(500);
     let give_up = tokio::time::Instant::now() + Duration::from_secs(arguments.wait_seconds);
     loop {

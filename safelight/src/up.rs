@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 
 /// What the single process can be told.
 #[derive(Args, Debug)]
-pub struct UpArgs {
+pub(crate) struct UpArgs {
     /// the folder that holds everything that is stored
     #[arg(long, env = "SAFELIGHT_DATA", default_value = "./safelight-data")]
     data: PathBuf,
@@ -84,7 +84,7 @@ impl UpArgs {
 }
 
 /// Runs until a signal says stop.
-pub async fn run(arguments: UpArgs) -> anyhow::Result<()> {
+pub(crate) async fn run(arguments: UpArgs) -> anyhow::Result<()> {
     let everything = start(arguments).await?;
     println!("post    {}/image/post", everything.receiver());
     println!("page    {}", everything.page());
