@@ -29,11 +29,13 @@ pub(crate) struct Bodies {
     memory: Arc<Semaphore>,
 }
 
-/// A body in memory; its share of the budget is given back when this is dropped.
+/// A body in memory.
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) bytes: Bytes,
-    _memory: OwnedSemaphorePermit,
+    /// Its share of the budget, given back when this is dropped. What is made of the body takes up as much
+    /// again, so this outlives the bytes, until the answer is there.
+    pub(crate) memory: OwnedSemaphorePermit,
 }
 
 impl Bodies {
@@ -67,7 +69,7 @@ impl Bodies {
             };
             Ok(Held {
                 bytes: self.collect(body, length).await?,
-                _memory: memory,
+                memory,
             })
         };
         match timeout(self.patience, reading).await {

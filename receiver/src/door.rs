@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use safelight_media::Library;
 use safelight_service::Problem;
+use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use crate::posted::Posted;
@@ -23,11 +24,12 @@ pub(crate) struct Door {
     checks: Arc<Semaphore>,
 }
 
-/// An entry that was not let in.
-#[derive(Debug)]
+/// An entry that was not let in, as a bulk post is answered with it.
+#[derive(Debug, Serialize)]
 pub(crate) struct Refusal {
     /// The path as it was posted, if there was one.
     pub(crate) path: Option<String>,
+    #[serde(rename = "error")]
     pub(crate) problem: Problem,
 }
 
@@ -40,7 +42,10 @@ impl Door {
     }
 
     /// What became of each entry, in order.
-    pub(crate) async fn check(&self, posted: Vec<Posted>) -> Result<Vec<Result<String, Refusal>>, Problem> {
+    pub(crate) async fn check(
+        &self,
+        posted: Vec<Posted>,
+    ) -> Result<Vec<Result<String, Box<Refusal>>>, Problem> {
         let Ok(permit) = Arc::clone(&self.checks).acquire_owned().await else {
             unreachable!("this semaphore is never closed")
         };
@@ -56,13 +61,8 @@ impl Door {
     }
 }
 
-fn check(library: &Library, posted: Posted) -> Result<String, Refusal> {
-    let missing = |detail| {
-        Err(Refusal {
-            path: None,
-            problem: problems::path_missing(detail),
-        })
-    };
+fn check(library: &Library, posted: Posted) -> Result<String, Box<Refusal>> {
+    let missing = |detail| refuse(None, problems::path_missing(detail));
     let path = match posted {
         Posted::Path(path) if path.is_empty() => return missing("the path is empty"),
         Posted::Path(path) => path,
@@ -72,13 +72,14 @@ fn check(library: &Library, posted: Posted) -> Result<String, Refusal> {
     };
     match library.check(&path) {
         Ok(()) if path.len() <= LONGEST_PATH => Ok(path),
-        Ok(()) => Err(Refusal {
-            problem: problems::path_too_long(path.len(), LONGEST_PATH),
-            path: Some(path),
-        }),
-        Err(error) => Err(Refusal {
-            problem: problems::path_not_taken(&error),
-            path: Some(path),
-        }),
+        Ok(()) => refuse(Some(&path), problems::path_too_long(path.len(), LONGEST_PATH)),
+        Err(error) => refuse(Some(&path), problems::path_not_taken(&error)),
     }
+}
+
+fn refuse(path: Option<&str>, problem: Problem) -> Result<String, Box<Refusal>> {
+    Err(Box::new(Refusal {
+        path: path.map(str::to_owned),
+        problem,
+    }))
 }

@@ -10,6 +10,7 @@ use safelight_service::Problem;
 use serde::Serialize;
 
 use crate::accept::Acceptor;
+use crate::body::Held;
 use crate::door::Refusal;
 use crate::posted::{Posted, PostedMany};
 use crate::problems;
@@ -41,13 +42,16 @@ impl From<Accepted> for Taken {
 #[serde(untagged)]
 enum Entry {
     Taken(Taken),
-    Refused { path: Option<String>, error: Problem },
+    Refused(Box<Refusal>),
 }
 
 /// Records one image: 202 with the new record, or 200 with the one that exists.
 pub(crate) async fn one(State(app): State<App>, body: Body) -> Result<Response, Problem> {
-    let body = app.bodies.read(body).await?;
-    let posted = Posted::parse(&body.bytes).map_err(|error| problems::not_json(&error))?;
+    let Held {
+        bytes,
+        memory: _memory,
+    } = app.bodies.read(body).await?;
+    let posted = Posted::parse(&bytes).map_err(|error| problems::not_json(&error))?;
     let checked = app.door.check(vec![posted]).await?;
     let path = match checked.into_iter().next() {
         Some(Ok(path)) => path,
@@ -71,39 +75,40 @@ pub(crate) async fn one(State(app): State<App>, body: Body) -> Result<Response, 
 
 /// Records many images: 202 with an entry for each, in order, whatever became of them.
 pub(crate) async fn many(State(app): State<App>, body: Body) -> Result<Response, Problem> {
-    let body = app.bodies.read(body).await?;
+    let Held {
+        bytes,
+        memory: _memory,
+    } = app.bodies.read(body).await?;
     let most = app.bulk_entries;
-    let posted =
-        match PostedMany::parse(&body.bytes, most as usize).map_err(|error| problems::not_json(&error))? {
-            PostedMany::Entries(entries) => entries,
-            PostedMany::TooMany(entries) => return Err(problems::too_many_entries(entries, most)),
-            PostedMany::NoList => return Err(problems::paths_missing()),
-        };
+    let posted = match PostedMany::parse(&bytes, most as usize).map_err(|error| problems::not_json(&error))? {
+        PostedMany::Entries(entries) => entries,
+        PostedMany::TooMany(entries) => return Err(problems::too_many_entries(entries, most)),
+        PostedMany::NoList => return Err(problems::paths_missing()),
+    };
+    drop(bytes);
     let mut let_in = Vec::with_capacity(posted.len());
-    let mut outcomes: Vec<Option<Refusal>> = Vec::with_capacity(posted.len());
+    let mut refusals: Vec<Option<Box<Refusal>>> = Vec::with_capacity(posted.len());
     for checked in app.door.check(posted).await? {
         match checked {
             Ok(path) => {
                 let_in.push(path);
-                outcomes.push(None);
+                refusals.push(None);
             }
-            Err(refusal) => outcomes.push(Some(refusal)),
+            Err(refusal) => refusals.push(Some(refusal)),
         }
     }
-    count_refused(outcomes.len() - let_in.len());
-    let mut accepted = match let_in.is_empty() {
-        true => Vec::new(),
-        false => record(&app.bulks, let_in).await?,
-    }
-    .into_iter();
-    let mut entries = Vec::with_capacity(outcomes.len());
-    for outcome in outcomes {
-        entries.push(match (outcome, &mut accepted) {
-            (Some(refusal), _) => Entry::Refused {
-                path: refusal.path,
-                error: refusal.problem,
-            },
-            (None, accepted) => Entry::Taken(accepted.next().ok_or_else(problems::internal)?.into()),
+    count_refused(refusals.len() - let_in.len());
+    let accepted = if let_in.is_empty() {
+        Vec::new()
+    } else {
+        record(&app.bulks, let_in).await?
+    };
+    let mut accepted = accepted.into_iter();
+    let mut entries = Vec::with_capacity(refusals.len());
+    for refusal in refusals {
+        entries.push(match refusal {
+            Some(refusal) => Entry::Refused(refusal),
+            None => Entry::Taken(accepted.next().ok_or_else(problems::internal)?.into()),
         });
     }
     Ok((StatusCode::ACCEPTED, Json(entries)).into_response())
