@@ -87,14 +87,17 @@ impl DatabaseArgs {
             url.set_port(Some(self.mysql_port))
                 .map_err(|()| wrong("MYSQL_PORT"))?;
         }
-        url.set_username(user).map_err(|()| wrong("MYSQL_USERPASSWORD"))?;
+        // The URL's own encoding takes a percent sign for the beginning of something encoded.
+        let plain = |text: &str| text.replace('%', "%25");
+        url.set_username(&plain(user))
+            .map_err(|()| wrong("MYSQL_USERPASSWORD"))?;
         if !password.is_empty() {
-            url.set_password(Some(password))
+            url.set_password(Some(&plain(password)))
                 .map_err(|()| wrong("MYSQL_USERPASSWORD"))?;
         }
         url.path_segments_mut()
             .map_err(|()| wrong("MYSQL_DBNAME"))?
-            .push(name);
+            .push(&plain(name));
         Ok(Some(url.into()))
     }
 
@@ -144,16 +147,13 @@ fn address(connection: &str) -> &str {
 }
 
 fn mysql_connection(value: &str) -> Result<String, String> {
-    let parsed = Url::parse(&format!("mysql://{}", address(value)));
-    let plain = |url: &Url| {
-        url.host_str().is_some_and(|host| !host.is_empty())
-            && matches!(url.path(), "" | "/")
-            && url.username().is_empty()
-            && url.query().is_none()
-            && url.fragment().is_none()
+    let address = address(value);
+    let parsed = Url::parse(&format!("mysql://{address}"));
+    let host_and_port = |character: char| {
+        character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_' | ':' | '[' | ']')
     };
     match parsed {
-        Ok(url) if plain(&url) => Ok(value.to_owned()),
+        Ok(url) if url.has_host() && address.chars().all(host_and_port) => Ok(value.to_owned()),
         _ => Err("expected HOST, HOST:PORT, tcp(HOST) or tcp(HOST:PORT)".to_owned()),
     }
 }

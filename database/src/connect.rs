@@ -105,7 +105,12 @@ impl Database {
                 let (pool, connect) = mysql_pool(url, options)?;
                 let backend = Backend::MySql(pool.connect_lazy_with(connect));
                 let operation_timeout = options.operation_timeout;
-                Ok(Database { inner: Arc::new(Inner { backend, operation_timeout }) })
+                Ok(Database {
+                    inner: Arc::new(Inner {
+                        backend,
+                        operation_timeout,
+                    }),
+                })
             }
             connected => connected,
         }

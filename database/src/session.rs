@@ -4,7 +4,9 @@ use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
+use sqlx::mysql::MySqlQueryResult;
 use sqlx::pool::PoolConnection;
+use sqlx::sqlite::SqliteQueryResult;
 use sqlx::{Connection as _, MySql, MySqlConnection, Pool, Sqlite, SqliteConnection, Transaction};
 
 use crate::Error;
@@ -79,6 +81,24 @@ impl BeginWrite for Sqlite {
     /// to write cannot wait, it fails.
     async fn begin_write(connection: &mut SqliteConnection) -> Result<Transaction<'_, Sqlite>, sqlx::Error> {
         connection.begin_with("BEGIN IMMEDIATE").await
+    }
+}
+
+/// The id that the database gave to the row that a statement inserted.
+pub(crate) trait NewId {
+    fn new_id(&self) -> i64;
+}
+
+impl NewId for MySqlQueryResult {
+    fn new_id(&self) -> i64 {
+        // The columns are signed, so no id is greater than that.
+        self.last_insert_id() as i64
+    }
+}
+
+impl NewId for SqliteQueryResult {
+    fn new_id(&self) -> i64 {
+        self.last_insert_rowid()
     }
 }
 

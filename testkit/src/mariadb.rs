@@ -85,7 +85,13 @@ impl MariaDb {
     /// A statement fails.
     pub async fn execute(&self, sql: &str) -> String {
         let output = tokio::process::Command::new("mariadb")
-            .args(["--no-defaults", "--user=root", "--batch", "--skip-column-names"])
+            .args([
+                "--no-defaults",
+                "--user=root",
+                "--batch",
+                "--skip-column-names",
+                "--default-character-set=utf8mb4",
+            ])
             .arg(format!("--socket={}", self.socket().display()))
             .arg("--execute")
             .arg(sql)

@@ -57,6 +57,27 @@ on_both_back_ends! {
         assert_eq!(back_end.number("SELECT COUNT(*) FROM outbox").await, 2_500);
     }
 
+    async fn many_single_images_at_once_are_all_there(back_end: &BackEnd) {
+        let clients: Vec<_> = (0..32)
+            .map(|client| {
+                let images = back_end.database.images();
+                tokio::spawn(async move {
+                    for number in 0..20 {
+                        // Every path comes from two clients.
+                        let given = crate::back_end::images([format!("/{}-{number}.jpg", client / 2)]);
+                        images.accept(&given).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for client in clients {
+            client.await.unwrap();
+        }
+        for table in ["images", "tasks", "outbox"] {
+            assert_eq!(back_end.number(&format!("SELECT COUNT(*) FROM {table}")).await, 320, "{table}");
+        }
+    }
+
     async fn either_row_task_and_message_are_written_or_none(back_end: &BackEnd) {
         back_end.execute("ALTER TABLE outbox RENAME TO elsewhere").await;
         back_end.database.images().accept(&images(["/a.jpg"])).await.unwrap_err();
@@ -80,6 +101,10 @@ on_both_back_ends! {
             assert_eq!(back_end.image(image.id).await.image.path, path);
         }
         assert!(back_end.accept_all(paths).await.iter().all(|image| image.duplicate));
+        for (image, path) in accepted.iter().zip(paths) {
+            let again = back_end.accept(path).await;
+            assert_eq!((again.id, again.duplicate), (image.id, true), "{path:?}");
+        }
     }
 
     async fn what_does_not_fit_is_refused_before_anything_is_written(back_end: &BackEnd) {

@@ -45,7 +45,12 @@ impl BackEnd {
         let url = MariaDb::shared().await.create_database().await;
         let database = Database::connect(&url, &Options::default()).await.unwrap();
         let direct = Direct::MySql(MySqlPool::connect_lazy(&url).unwrap());
-        BackEnd { database, url, direct, _file: None }
+        BackEnd {
+            database,
+            url,
+            direct,
+            _file: None,
+        }
     }
 
     /// Before any migration.
@@ -54,9 +59,16 @@ impl BackEnd {
         let path = directory.path().join("test.db");
         let url = format!("sqlite://{}", path.display());
         let database = Database::connect(&url, &Options::default()).await.unwrap();
-        let options = SqliteConnectOptions::new().filename(&path).busy_timeout(Duration::from_secs(30));
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .busy_timeout(Duration::from_secs(30));
         let direct = Direct::Sqlite(SqlitePool::connect_lazy_with(options));
-        BackEnd { database, url, direct, _file: Some(directory) }
+        BackEnd {
+            database,
+            url,
+            direct,
+            _file: Some(directory),
+        }
     }
 
     /// Runs statements past the stores.
@@ -88,20 +100,30 @@ impl BackEnd {
 
     /// Lets all leases end and all delays pass.
     pub(crate) async fn make_everything_due(&self) {
-        self.execute("UPDATE tasks SET available_at = 1000 WHERE state = 0").await;
+        self.execute("UPDATE tasks SET available_at = 1000 WHERE state = 0")
+            .await;
     }
 
     pub(crate) async fn accept(&self, path: &str) -> Accepted {
         self.accept_all([path]).await.remove(0)
     }
 
-    pub(crate) async fn accept_all<S: Into<String>>(&self, paths: impl IntoIterator<Item = S>) -> Vec<Accepted> {
+    pub(crate) async fn accept_all<S: Into<String>>(
+        &self,
+        paths: impl IntoIterator<Item = S>,
+    ) -> Vec<Accepted> {
         self.database.images().accept(&images(paths)).await.unwrap()
     }
 
     /// Claims an image that must be there for the taking.
     pub(crate) async fn claim(&self, image_id: i64) -> Claim {
-        match self.database.tasks().claim_image(image_id, TaskKind::Identify, LONG).await.unwrap() {
+        match self
+            .database
+            .tasks()
+            .claim_image(image_id, TaskKind::Identify, LONG)
+            .await
+            .unwrap()
+        {
             ClaimOutcome::Claimed(claim) => claim,
             other => panic!("image {image_id} cannot be claimed: {other:?}"),
         }
@@ -113,7 +135,13 @@ impl BackEnd {
 }
 
 pub(crate) fn images<S: Into<String>>(paths: impl IntoIterator<Item = S>) -> Vec<NewImage> {
-    paths.into_iter().map(|path| NewImage { path: path.into(), project: None }).collect()
+    paths
+        .into_iter()
+        .map(|path| NewImage {
+            path: path.into(),
+            project: None,
+        })
+        .collect()
 }
 
 /// A picture with these people in it, by name and distance.
@@ -150,7 +178,9 @@ pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Opti
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(DEADLINE, asking).await.unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"))
+    tokio::time::timeout(DEADLINE, asking)
+        .await
+        .unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"))
 }
 
 /// Runs each case against both back ends.

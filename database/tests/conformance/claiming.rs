@@ -10,7 +10,12 @@ use crate::back_end::{BackEnd, LONG, eventually, on_both_back_ends, recognized};
 const IDENTIFY: TaskKind = TaskKind::Identify;
 
 async fn sweep(back_end: &BackEnd, limit: u32) -> DueClaims {
-    back_end.database.tasks().claim_due(IDENTIFY, limit, Duration::ZERO, LONG).await.unwrap()
+    back_end
+        .database
+        .tasks()
+        .claim_due(IDENTIFY, limit, Duration::ZERO, LONG)
+        .await
+        .unwrap()
 }
 
 on_both_back_ends! {

@@ -87,7 +87,10 @@ async fn follow(back_end: &BackEnd, events: &[Event]) {
     for event in events {
         match (event, held.take()) {
             (Event::Claim, before) => {
-                let outcome = tasks.claim_image(image.id, TaskKind::Identify, LONG).await.unwrap();
+                let outcome = tasks
+                    .claim_image(image.id, TaskKind::Identify, LONG)
+                    .await
+                    .unwrap();
                 let was_claimed = model.claimed;
                 model.claim();
                 held = match outcome {
@@ -115,12 +118,18 @@ async fn follow(back_end: &BackEnd, events: &[Event]) {
                     Event::Complete => tasks.complete(&claim, &recognized(&[])).await.unwrap(),
                     Event::Fail => tasks.fail(&claim, "bad").await.unwrap(),
                     Event::Retry => {
-                        let outcome = tasks.retry(&claim, Duration::ZERO, "again", MAX_TRIES).await.unwrap();
+                        let outcome = tasks
+                            .retry(&claim, Duration::ZERO, "again", MAX_TRIES)
+                            .await
+                            .unwrap();
                         assert_eq!(outcome == RetryOutcome::Failed, model.ended);
                     }
                     Event::Wait => tasks.wait(&claim, LONG, "recognizer", "away").await.unwrap(),
                     Event::Interrupted => {
-                        tasks.interrupted(&claim, LONG, "recognizer", "died").await.unwrap();
+                        tasks
+                            .interrupted(&claim, LONG, "recognizer", "died")
+                            .await
+                            .unwrap();
                     }
                     Event::Release => tasks.release(&claim).await.unwrap(),
                     Event::Renew => {
@@ -142,9 +151,15 @@ async fn follow(back_end: &BackEnd, events: &[Event]) {
 
         let detail = back_end.image(image.id).await;
         let task = &detail.tasks[0];
-        assert_eq!((task.claims, task.tries, task.waits), (counted(&model, task.claims), model.tries, model.waits));
+        assert_eq!(
+            (task.claims, task.tries, task.waits),
+            (counted(&model, task.claims), model.tries, model.waits)
+        );
         assert_eq!(detail.image.status.is_final(), model.ended);
-        assert_eq!(detail.image.status == Status::Failed, detail.image.reason.is_some());
+        assert_eq!(
+            detail.image.status == Status::Failed,
+            detail.image.reason.is_some()
+        );
     }
 }
 
@@ -161,7 +176,11 @@ fn rand_path() -> u128 {
 fn check(cases: u32, back_end: impl Future<Output = BackEnd>) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let back_end = runtime.block_on(back_end);
-    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(Config {
+        cases,
+        failure_persistence: None,
+        ..Config::default()
+    });
     let events = proptest::collection::vec(event(), 1..24);
     let outcome = runner.run(&events, |events| {
         runtime.block_on(follow(&back_end, &events));

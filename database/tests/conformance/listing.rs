@@ -8,7 +8,10 @@ async fn ids(back_end: &BackEnd, query: ListQuery) -> Vec<i64> {
 }
 
 fn page(limit: u32) -> ListQuery {
-    ListQuery { limit, ..ListQuery::default() }
+    ListQuery {
+        limit,
+        ..ListQuery::default()
+    }
 }
 
 on_both_back_ends! {

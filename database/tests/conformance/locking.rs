@@ -14,10 +14,15 @@ use crate::back_end::{BackEnd, LONG, eventually, images};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_locks_about_as_many_rows_as_it_takes_and_leaves_the_rest_to_others() {
     let back_end = BackEnd::mysql().await;
-    let accepted = back_end.accept_all((0..1_500).map(|number| format!("/{number}.jpg"))).await;
+    let accepted = back_end
+        .accept_all((0..1_500).map(|number| format!("/{number}.jpg")))
+        .await;
     let (leased, due) = accepted.split_at(500);
     back_end
-        .execute(&format!("UPDATE tasks SET available_at = 1000 + id WHERE image_id >= {}", due[0].id))
+        .execute(&format!(
+            "UPDATE tasks SET available_at = 1000 + id WHERE image_id >= {}",
+            due[0].id
+        ))
         .await;
     back_end
         .execute(&format!(
@@ -29,10 +34,18 @@ async fn a_claim_locks_about_as_many_rows_as_it_takes_and_leaves_the_rest_to_oth
     let pool = MySqlPool::connect(&back_end.url).await.unwrap();
     let mut holder = pool.begin().await.unwrap();
     let hold = "SELECT id FROM images WHERE id = ? FOR UPDATE";
-    sqlx::query(hold).bind(due[0].id).execute(&mut *holder).await.unwrap();
+    sqlx::query(hold)
+        .bind(due[0].id)
+        .execute(&mut *holder)
+        .await
+        .unwrap();
 
     let tasks = back_end.database.tasks();
-    let first = tokio::spawn(async move { tasks.claim_due(TaskKind::Identify, 10, Duration::ZERO, LONG).await });
+    let first = tokio::spawn(async move {
+        tasks
+            .claim_due(TaskKind::Identify, 10, Duration::ZERO, LONG)
+            .await
+    });
     let locked: i64 = eventually("the claim waits for the image", async || {
         // The server renews what this table shows only after nobody has asked for a tenth of a second.
         tokio::time::sleep(Duration::from_millis(150)).await;
@@ -47,12 +60,21 @@ async fn a_claim_locks_about_as_many_rows_as_it_takes_and_leaves_the_rest_to_oth
     })
     .await;
     // Ten entries of the index, ten rows, and the image that it waits for.
-    assert!((20..=25).contains(&locked), "{locked} rows are locked for a claim of 10");
+    assert!(
+        (20..=25).contains(&locked),
+        "{locked} rows are locked for a claim of 10"
+    );
 
     let tasks = back_end.database.tasks();
-    let second = tasks.claim_due(TaskKind::Identify, 10, Duration::ZERO, LONG).await.unwrap();
+    let second = tasks
+        .claim_due(TaskKind::Identify, 10, Duration::ZERO, LONG)
+        .await
+        .unwrap();
     let taken: Vec<_> = second.claims.iter().map(|claim| claim.image_id).collect();
-    assert_eq!(taken, due[10..20].iter().map(|image| image.id).collect::<Vec<_>>());
+    assert_eq!(
+        taken,
+        due[10..20].iter().map(|image| image.id).collect::<Vec<_>>()
+    );
 
     holder.rollback().await.unwrap();
     let first = first.await.unwrap().unwrap();
@@ -67,14 +89,22 @@ async fn a_claim_reads_one_index_in_its_order_and_sorts_nothing() {
     let url = server.create_database().await;
     let database = Database::connect(&url, &Options::default()).await.unwrap();
     database.migrate().await.unwrap();
-    database.images().accept(&images((0..1_000).map(|number| format!("/{number}.jpg")))).await.unwrap();
+    database
+        .images()
+        .accept(&images((0..1_000).map(|number| format!("/{number}.jpg"))))
+        .await
+        .unwrap();
 
     server
         .execute("SET GLOBAL log_output = 'TABLE', GLOBAL long_query_time = 0, GLOBAL slow_query_log = 1")
         .await;
     // The settings hold for connections made after them.
     let watched = Database::connect(&url, &Options::default()).await.unwrap();
-    let claimed = watched.tasks().claim_due(TaskKind::Identify, 10, Duration::ZERO, LONG).await.unwrap();
+    let claimed = watched
+        .tasks()
+        .claim_due(TaskKind::Identify, 10, Duration::ZERO, LONG)
+        .await
+        .unwrap();
     assert_eq!(claimed.claims.len(), 10);
 
     let pool = MySqlPool::connect(&url).await.unwrap();
@@ -87,10 +117,16 @@ async fn a_claim_reads_one_index_in_its_order_and_sorts_nothing() {
     .unwrap();
     assert!(examined <= 10, "{examined} rows were read for a claim of 10");
 
-    let plan = sqlx::raw_sql(AssertSqlSafe(format!("EXPLAIN {statement}"))).fetch_one(&pool).await.unwrap();
+    let plan = sqlx::raw_sql(AssertSqlSafe(format!("EXPLAIN {statement}")))
+        .fetch_one(&pool)
+        .await
+        .unwrap();
     assert_eq!(plan.get::<String, _>("key"), "tasks_due");
     let extra: String = plan.get("Extra");
-    assert!(!extra.contains("filesort") && !extra.contains("temporary"), "{extra}");
+    assert!(
+        !extra.contains("filesort") && !extra.contains("temporary"),
+        "{extra}"
+    );
 
     let scans: Vec<String> = sqlx::query_scalar(
         "SELECT CONVERT(sql_text USING utf8mb4) FROM mysql.slow_log \
@@ -99,5 +135,8 @@ async fn a_claim_reads_one_index_in_its_order_and_sorts_nothing() {
     .fetch_all(&pool)
     .await
     .unwrap();
-    assert_eq!(scans, [""; 0], "statements of a claim of 10 that read more than the claim");
+    assert_eq!(
+        scans, [""; 0],
+        "statements of a claim of 10 that read more than the claim"
+    );
 }

@@ -32,7 +32,16 @@ async fn many_programs_may_migrate_at_once() {
 async fn a_database_that_was_never_migrated_is_outdated() {
     for back_end in empty_back_ends().await {
         let answer = back_end.database.ping().await;
-        assert!(matches!(answer, Err(Error::SchemaOutdated { found: 0, wanted: 1.. })), "{answer:?}");
+        assert!(
+            matches!(
+                answer,
+                Err(Error::SchemaOutdated {
+                    found: 0,
+                    wanted: 1..
+                })
+            ),
+            "{answer:?}"
+        );
         back_end.database.migrate().await.unwrap();
         back_end.database.ping().await.unwrap();
     }
@@ -56,10 +65,15 @@ async fn a_newer_schema_is_good_enough() {
 #[tokio::test]
 async fn a_migration_that_was_cut_off_is_repeated() {
     let back_end = BackEnd::mysql().await;
-    back_end.execute("UPDATE _sqlx_migrations SET success = FALSE").await;
+    back_end
+        .execute("UPDATE _sqlx_migrations SET success = FALSE")
+        .await;
     back_end.execute("DROP TABLE outbox").await;
     let answer = back_end.database.ping().await;
-    assert!(matches!(answer, Err(Error::SchemaOutdated { found: 0, .. })), "{answer:?}");
+    assert!(
+        matches!(answer, Err(Error::SchemaOutdated { found: 0, .. })),
+        "{answer:?}"
+    );
     back_end.database.migrate().await.unwrap();
     back_end.database.ping().await.unwrap();
     back_end.accept("/a.jpg").await;

@@ -5,7 +5,18 @@ use crate::back_end::{BackEnd, on_both_back_ends, recognized};
 async fn enroll(back_end: &BackEnd, name: &str, hash: u8) -> safelight_database::EnrolledSample {
     let people = back_end.database.people();
     let image_name = format!("{name}_{hash}.jpg");
-    people.enroll(name, &image_name, [hash; 32], Some(&[0.5, -0.5]), "test", "1", None).await.unwrap()
+    people
+        .enroll(
+            name,
+            &image_name,
+            [hash; 32],
+            Some(&[0.5, -0.5]),
+            "test",
+            "1",
+            None,
+        )
+        .await
+        .unwrap()
 }
 
 on_both_back_ends! {

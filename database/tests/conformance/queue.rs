@@ -28,7 +28,11 @@ async fn messages_come_in_their_order_and_only_while_nobody_has_them() {
     queue.push("images", &bodies(0..5)).await.unwrap();
     let first = queue.take("images", "ch", 3, LONG).await.unwrap();
     let rest = queue.take("images", "ch", 10, LONG).await.unwrap();
-    let taken: Vec<_> = first.iter().chain(&rest).map(|message| message.body.clone()).collect();
+    let taken: Vec<_> = first
+        .iter()
+        .chain(&rest)
+        .map(|message| message.body.clone())
+        .collect();
     assert_eq!((first.len(), taken), (3, bodies(0..5)));
     assert!(rest.iter().all(|message| message.attempts == 1));
     assert_eq!(queue.take("images", "ch", 10, LONG).await.unwrap(), []);
@@ -66,7 +70,10 @@ async fn a_message_given_back_comes_again_after_its_delay() {
 
     queue.push("images", &bodies([2])).await.unwrap();
     let message = queue.take("images", "ch", 1, LONG).await.unwrap().remove(0);
-    queue.requeue(message.id, message.token, Duration::ZERO).await.unwrap();
+    queue
+        .requeue(message.id, message.token, Duration::ZERO)
+        .await
+        .unwrap();
     let again = queue.take("images", "ch", 1, LONG).await.unwrap().remove(0);
     assert_eq!((again.id, again.attempts), (message.id, 2));
     let late = queue.touch(message.id, message.token, LONG).await;
@@ -77,9 +84,15 @@ async fn a_message_given_back_comes_again_after_its_delay() {
 async fn a_message_whose_consumer_died_comes_again_when_its_lease_ends() {
     let (_back_end, queue) = queue().await;
     queue.push("images", &bodies([1])).await.unwrap();
-    let lost = queue.take("images", "ch", 1, Duration::from_millis(50)).await.unwrap().remove(0);
-    let again =
-        eventually("the lease ends", async || queue.take("images", "ch", 1, LONG).await.unwrap().pop()).await;
+    let lost = queue
+        .take("images", "ch", 1, Duration::from_millis(50))
+        .await
+        .unwrap()
+        .remove(0);
+    let again = eventually("the lease ends", async || {
+        queue.take("images", "ch", 1, LONG).await.unwrap().pop()
+    })
+    .await;
     assert_eq!((again.id, again.attempts), (lost.id, 2));
     let late = queue.finish(lost.id, lost.token).await;
     assert!(matches!(late, Err(Error::LostClaim)), "{late:?}");
@@ -91,7 +104,9 @@ async fn touching_lets_the_lease_run_anew() {
     let (back_end, queue) = queue().await;
     queue.push("images", &bodies([1])).await.unwrap();
     let message = queue.take("images", "ch", 1, LONG).await.unwrap().remove(0);
-    back_end.execute("UPDATE queue_messages SET available_at = 1000").await;
+    back_end
+        .execute("UPDATE queue_messages SET available_at = 1000")
+        .await;
     queue.touch(message.id, message.token, LONG).await.unwrap();
     assert_eq!(queue.take("images", "ch", 1, LONG).await.unwrap(), []);
 }
