@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use safelight_database::{ClaimOutcome, TaskKind};
-use safelight_mesh::{Availability, AvailabilityState};
-use safelight_queue::{Delivery, Subscription, SubscriptionControl};
+use safelight_queue::{Delivery, Subscription};
 use safelight_service::Shutdown;
-use tokio::sync::watch;
 
 use crate::service::Crew;
 use crate::work::Left;
@@ -79,24 +77,5 @@ async fn settle(delivery: Delivery, left: Left) {
     if let Err(error) = settled {
         // The queue brings it again; the database then says what is left to do.
         tracing::debug!(%error, "a message could not be answered");
-    }
-}
-
-/// Holds the subscription back while the recognizer is away.
-pub(crate) async fn hold_back(
-    control: SubscriptionControl,
-    mut availability: watch::Receiver<Availability>,
-    shutdown: Shutdown,
-) {
-    loop {
-        let now = availability.borrow_and_update().clone();
-        match now.state {
-            AvailabilityState::Available => control.resume(),
-            AvailabilityState::Unavailable => control.pause(),
-        }
-        tokio::select! {
-            changed = availability.changed() => if changed.is_err() { break },
-            () = shutdown.triggered() => break,
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use safelight_database::{Claim, Database, TaskKind};
 use safelight_mesh::{Availability, AvailabilityState, Target};
-use safelight_queue::{CHANNEL, Delivery, Queue, QueueError, TOPIC_IMAGES};
+use safelight_queue::{CHANNEL, Delivery, Queue, QueueError, SubscriptionControl, TOPIC_IMAGES};
 use safelight_service::{Readiness, Shutdown};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::task::TaskTracker;
@@ -46,7 +46,11 @@ pub async fn run(processor: Processor, readiness: Readiness, shutdown: Shutdown)
         recognizer_api,
         settings,
     } = processor;
-    register_needs(&readiness, &database, &recognizer);
+    let asked = database.clone();
+    readiness.register("database", Duration::from_secs(2), move || {
+        let asked = asked.clone();
+        async move { asked.ping().await.map_err(|error| error.to_string()) }
+    });
     let client = RecognizerClient::new(recognizer_api, recognizer.channel(), database.clone());
     let settings = Arc::new(settings);
     let crew = Crew {
@@ -59,13 +63,14 @@ pub async fn run(processor: Processor, readiness: Readiness, shutdown: Shutdown)
     };
     let max_in_flight = u32::try_from(settings.concurrency).unwrap_or(u32::MAX);
     let subscription = queue.subscribe(TOPIC_IMAGES, CHANNEL, max_in_flight)?;
-    let gate = consumer::hold_back(
-        subscription.control(),
+    let follow = follow(
         recognizer.availability(),
+        subscription.control(),
+        readiness,
         shutdown.clone(),
     );
     let tending = [
-        tokio::spawn(gate),
+        tokio::spawn(follow),
         tokio::spawn(consumer::consume(subscription, crew.clone(), shutdown.clone())),
         tokio::spawn(sweep::sweep(crew.clone(), shutdown.clone())),
         tokio::spawn(measure(database, shutdown.clone())),
@@ -80,22 +85,30 @@ pub async fn run(processor: Processor, readiness: Readiness, shutdown: Shutdown)
     Ok(())
 }
 
-fn register_needs(readiness: &Readiness, database: &Database, recognizer: &Target) {
-    let asked = database.clone();
-    readiness.register("database", Duration::from_secs(2), move || {
-        let asked = asked.clone();
-        async move { asked.ping().await.map_err(|error| error.to_string()) }
-    });
-    let availability = recognizer.availability();
-    readiness.register("recognizer", Duration::from_millis(500), move || {
-        let now = availability.borrow().clone();
-        async move {
-            match now.state {
-                AvailabilityState::Available => Ok(()),
-                AvailabilityState::Unavailable => Err(now.reason.into_owned()),
+/// Holds the subscription back while the recognizer is away, and says so at `/ready`.
+async fn follow(
+    mut availability: watch::Receiver<Availability>,
+    flow: SubscriptionControl,
+    readiness: Readiness,
+    shutdown: Shutdown,
+) {
+    loop {
+        let now = availability.borrow_and_update().clone();
+        match now.state {
+            AvailabilityState::Available => {
+                flow.resume();
+                readiness.set("recognizer", Ok(()));
+            }
+            AvailabilityState::Unavailable => {
+                flow.pause();
+                readiness.set("recognizer", Err(now.reason.into_owned()));
             }
         }
-    });
+        tokio::select! {
+            changed = availability.changed() => if changed.is_err() { break },
+            () = shutdown.triggered() => break,
+        }
+    }
 }
 
 /// The hands that work, and what they work with. Cheap to clone.

@@ -1,0 +1,193 @@
+//! A processor on an embedded database and queue.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use safelight_database::{Claim, ClaimOutcome, Database, ImageDetail, NewImage, Options, Status, TaskKind};
+use safelight_mesh::{Availability, Probe, Settings as MeshSettings, Target};
+use safelight_processor::{Processor, RecognizerApi, Settings, run};
+use safelight_queue::{Queue, TOPIC_IMAGES, encode_id};
+use safelight_service::{Readiness, Shutdown};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::DEADLINE;
+use crate::scripted::Scripted;
+
+pub struct Road {
+    pub recognizer: Scripted,
+    database: Database,
+    queue: Queue,
+    readiness: Readiness,
+    shutdown: Shutdown,
+    processor: Option<JoinHandle<()>>,
+    availability: watch::Receiver<Availability>,
+    max_tries: u32,
+    _folder: TempDir,
+}
+
+/// What [`Road::eventually`] waits for.
+pub trait Found {
+    type Value;
+    fn found(self) -> Option<Self::Value>;
+}
+
+impl<T> Found for Option<T> {
+    type Value = T;
+    fn found(self) -> Option<T> {
+        self
+    }
+}
+
+impl Found for bool {
+    type Value = ();
+    fn found(self) -> Option<()> {
+        self.then_some(())
+    }
+}
+
+impl Road {
+    /// A processor whose recognizer is not running yet.
+    pub async fn begin() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("test.db").display());
+        let database = Database::connect(&url, &Options::default()).await.unwrap();
+        database.migrate().await.unwrap();
+        let queue = Queue::embedded(database.embedded_queue().unwrap());
+        let recognizer = Scripted::new();
+        let mesh = MeshSettings {
+            open_first: Duration::from_millis(100),
+            probe_interval: Duration::from_millis(100),
+            ..MeshSettings::default()
+        };
+        let target = Target::builder("recognizer", recognizer.uri())
+            .settings(mesh)
+            .probe(Probe::Connect);
+        let settings = Settings {
+            sweep_interval: Duration::from_millis(50),
+            sweep_overdue: Duration::from_millis(200),
+            retry_delay: Duration::from_millis(10),
+            wait_delay: Duration::from_millis(50),
+            drain: Duration::from_millis(200),
+            max_tries: 3,
+            ..Settings::default()
+        };
+        let max_tries = settings.max_tries;
+        let target = target.connect().unwrap();
+        let availability = target.availability();
+        let processor = Processor {
+            database: database.clone(),
+            queue: queue.clone(),
+            recognizer: target,
+            recognizer_api: RecognizerApi::Safelight,
+            settings,
+        };
+        let shutdown = Shutdown::new();
+        let readiness = Readiness::new(shutdown.clone());
+        let (ready, stop) = (readiness.clone(), shutdown.clone());
+        let running = tokio::spawn(async move { run(processor, ready, stop).await.unwrap() });
+        Self {
+            recognizer,
+            database,
+            queue,
+            readiness,
+            shutdown,
+            processor: Some(running),
+            availability,
+            max_tries,
+            _folder: folder,
+        }
+    }
+
+    pub fn max_tries(&self) -> u32 {
+        self.max_tries
+    }
+
+    pub fn ready(&self) -> Result<(), String> {
+        self.readiness.state()
+    }
+
+    pub fn recognizer_is_available(&self) -> bool {
+        self.availability.borrow().is_available()
+    }
+
+    /// Records images and announces them.
+    pub async fn accept<const N: usize>(&self, paths: [&str; N]) -> Vec<i64> {
+        let images = paths.map(|path| NewImage {
+            path: path.to_owned(),
+            project: None,
+        });
+        let accepted = self.database.images().accept(&images).await.unwrap();
+        let ids: Vec<i64> = accepted.iter().map(|accepted| accepted.id).collect();
+        let bodies: Vec<Bytes> = ids.iter().map(|id| encode_id(*id)).collect();
+        self.queue.publish(TOPIC_IMAGES, &bodies).await.unwrap();
+        ids
+    }
+
+    /// Records an image whose message is lost.
+    pub async fn accept_without_a_message(&self, path: &str) -> i64 {
+        let image = NewImage {
+            path: path.to_owned(),
+            project: None,
+        };
+        self.database.images().accept(&[image]).await.unwrap()[0].id
+    }
+
+    pub async fn publish(&self, bodies: &[Vec<u8>]) {
+        let bodies: Vec<Bytes> = bodies.iter().map(|body| Bytes::copy_from_slice(body)).collect();
+        self.queue.publish(TOPIC_IMAGES, &bodies).await.unwrap();
+    }
+
+    pub async fn queue_is_empty(&self) -> bool {
+        let table = self.database.embedded_queue().unwrap();
+        table.next_due(TOPIC_IMAGES).await.unwrap().is_none()
+    }
+
+    pub async fn image(&self, id: i64) -> ImageDetail {
+        self.database.images().get(id).await.unwrap().unwrap()
+    }
+
+    pub async fn wait_until_final(&self, id: i64) -> ImageDetail {
+        self.eventually("the image has its final state", async |road| {
+            let image = road.image(id).await;
+            matches!(image.image.status, Status::Processed | Status::Failed).then_some(image)
+        })
+        .await
+    }
+
+    pub async fn claim(&self, id: i64) -> Claim {
+        let claimed = self
+            .database
+            .tasks()
+            .claim_image(id, TaskKind::Identify, DEADLINE)
+            .await
+            .unwrap();
+        match claimed {
+            ClaimOutcome::Claimed(claim) => claim,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub async fn eventually<F: Found>(
+        &self,
+        what: &str,
+        mut condition: impl AsyncFnMut(&Road) -> F,
+    ) -> F::Value {
+        let give_up = Instant::now() + DEADLINE;
+        loop {
+            if let Some(found) = condition(self).await.found() {
+                return found;
+            }
+            assert!(Instant::now() < give_up, "{what}: not within {DEADLINE:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The word to stop, and the end of it.
+    pub async fn stop(&mut self) {
+        self.shutdown.trigger();
+        self.processor.take().unwrap().await.unwrap();
+    }
+}
