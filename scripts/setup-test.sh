@@ -25,6 +25,9 @@ if ! { has nsqd && has nsqlookupd; }; then
     "$root/scripts/build-nsq.sh" || [[ ${CI:-} != true ]] || exit 1
 fi
 
+# One test asks the services from a shell as people do.
+"$root/scripts/build-go-tool.sh" grpcurl || [[ ${CI:-} != true ]] || exit 1
+
 # kubectl renders the manifests as well as kustomize does. Without either, the tests that need them
 # rendered are skipped, and in CI fail.
 if ! has kubectl; then

@@ -129,12 +129,15 @@ fi
 # --- MariaDB: reached by its owner through the socket, by the services with a password of their own
 
 mariadb_data=$data/mariadb
+# A starting server clears its folder for temporary tables of what others have there.
+mkdir -p "$data/tmp"
+mariadb_tmp=$data/tmp
 socket=$socket_folder/mariadb.sock
 
 if [[ ! -d $mariadb_data/mysql ]]; then
     say "creating a database in ${mariadb_data#"$root/"}"
     rm -rf "$mariadb_data"
-    mariadb-install-db --no-defaults --datadir="$mariadb_data.new" --user="$(id -un)" --skip-test-db \
+    mariadb-install-db --no-defaults --tmpdir="$mariadb_tmp" --datadir="$mariadb_data.new" --user="$(id -un)" --skip-test-db \
         --auth-root-authentication-method=socket --auth-root-socket-user="$(id -un)" >"$logs/mariadb-install.log" 2>&1 ||
         fail "mariadb-install-db failed, its log is $logs/mariadb-install.log"
     mv -T "$mariadb_data.new" "$mariadb_data"
@@ -144,7 +147,7 @@ if [[ ! -s $data/password ]]; then
 fi
 password=$(<"$data/password")
 
-start mariadb mariadbd --no-defaults --datadir="$mariadb_data" --user="$(id -un)" --socket="$socket" \
+start mariadb mariadbd --no-defaults --tmpdir="$mariadb_tmp" --datadir="$mariadb_data" --user="$(id -un)" --socket="$socket" \
     --pid-file="$data/mariadb.pid" --bind-address=127.0.0.1 --port="$mariadb_port" \
     --character-set-server=utf8mb4 --innodb-buffer-pool-size=256M
 as_owner() { mariadb --no-defaults --socket="$socket" --user="$(id -un)" --batch --execute "$1"; }

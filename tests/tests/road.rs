@@ -150,9 +150,9 @@ async fn grpcurl_needs_no_proto_file() {
     if Command::new(grpcurl).arg("-version").output().is_err() {
         assert!(
             std::env::var_os("CI").is_none_or(|ci| ci != "true"),
-            "no grpcurl; run scripts/build-grpcurl.sh"
+            "no grpcurl; run scripts/build-go-tool.sh grpcurl"
         );
-        eprintln!("SKIPPED: no grpcurl; run scripts/build-grpcurl.sh");
+        eprintln!("SKIPPED: no grpcurl; run scripts/build-go-tool.sh grpcurl");
         return;
     }
     let stack = Stack::builder().start().await;
