@@ -121,6 +121,7 @@ fn millis(delay: Duration) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
     use bytes::Buf;

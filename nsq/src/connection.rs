@@ -265,3 +265,6 @@ impl Connection {
         self.watchdog.as_mut().reset(next);
     }
 }
+
+#[cfg(test)]
+mod tests;

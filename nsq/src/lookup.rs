@@ -143,6 +143,7 @@ impl ProducerInfo {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 

@@ -1,5 +1,8 @@
 //! A TCP proxy whose connections can be broken in the ways that networks break them.
 
+// A test can do nothing with an error of its proxy but end.
+#![allow(clippy::expect_used)]
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -52,7 +55,12 @@ impl Proxy {
         let (weather, receiver) = watch::channel(Weather::Fine);
         let accepted = Arc::new(AtomicUsize::new(0));
         let task = tokio::spawn(run(listener, address, upstream, receiver, accepted.clone())).abort_handle();
-        Self { address, weather, accepted, task }
+        Self {
+            address,
+            weather,
+            accepted,
+            task,
+        }
     }
 
     /// Where clients connect.
@@ -114,7 +122,11 @@ async fn run(
         // An error of the channel means that the proxy was dropped.
         if *weather.borrow_and_update() == Weather::Cut {
             drop(listener.take());
-            if weather.wait_for(|weather| *weather != Weather::Cut).await.is_err() {
+            if weather
+                .wait_for(|weather| *weather != Weather::Cut)
+                .await
+                .is_err()
+            {
                 return;
             }
         }

@@ -105,6 +105,7 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 

@@ -7,6 +7,7 @@ mod inbox;
 mod link;
 mod message;
 mod rdy;
+mod session;
 mod stats;
 
 use std::collections::BTreeSet;

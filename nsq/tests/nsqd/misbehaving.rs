@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_nsq::{ConnectionError, Consumer, FrameError, Producer, ProducerState, PublishError};
+use futures::future::join_all;
 use safelight_testkit::{NsqLookupd, require_nsq};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -368,4 +369,59 @@ async fn a_subscription_that_is_refused_is_tried_again_with_its_reason_in_the_st
         Some(ConnectionError::Server(error)) => assert_eq!(error.code, async_nsq::ErrorCode::SubFailed),
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn what_never_left_this_machine_is_sent_again_and_what_may_have_is_unknown() {
+    const PUBLISHES: usize = 48;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let producer = producer(listener.local_addr().unwrap()).with_timeout(LIMIT);
+    let topic = topic();
+    // More than the buffers of both ends hold.
+    let body = vec![b'x'; 1024 * 1024];
+    let publishing = join_all((0..PUBLISHES).map(|_| producer.publish(&topic, body.clone())));
+    let serving = async {
+        let (mut first, _) = listener.accept().await.unwrap();
+        let mut heard = vec![0; 1024 * 1024];
+        first.read_exact(&mut heard[..4]).await.unwrap();
+        first.write_all(&ok()).await.unwrap();
+        first.read_exact(&mut heard).await.unwrap();
+        drop(first);
+
+        // The second takes all that comes, and counts it.
+        let (mut second, _) = listener.accept().await.unwrap();
+        second.write_all(&ok()).await.unwrap();
+        let (mut waiting, mut stored) = (Vec::new(), 0);
+        loop {
+            if second.read_buf(&mut waiting).await.unwrap() == 0 {
+                return stored;
+            }
+            while let Some(start) = waiting.windows(4).position(|window| window == b"PUB ") {
+                let end = start + b"PUB images\n".len() + 4 + body.len();
+                if waiting.len() < end {
+                    break;
+                }
+                waiting.drain(..end);
+                stored += 1;
+                second.write_all(&ok()).await.unwrap();
+            }
+        }
+    };
+    let publishing = async {
+        let results = publishing.await;
+        producer.close().await;
+        results
+    };
+    let (results, stored) = timeout(LIMIT, async { tokio::join!(publishing, serving) })
+        .await
+        .unwrap();
+    let acknowledged = results.iter().filter(|result| result.is_ok()).count();
+    let unknown = results
+        .iter()
+        .filter(|result| matches!(result, Err(PublishError::Unknown(_))))
+        .count();
+    assert_eq!(acknowledged + unknown, PUBLISHES, "{results:?}");
+    assert_eq!(acknowledged, stored, "acknowledged means stored, once");
+    assert!(unknown >= 1, "the first was read, and never answered");
+    assert!(acknowledged >= 1, "the last cannot have left");
 }
