@@ -246,12 +246,8 @@ impl Numbers {
             icon: status.map(Choice::key),
             label,
             number,
-            link: Filter {
-                status,
-                person: filter.person.clone(),
-            }
-            .link(Place::Newest),
-            current: filter.status == status,
+            link: Filter { status, person: None }.link(Place::Newest),
+            current: filter.status == status && filter.person.is_none(),
         };
         let all = tile(None, "all", self.all());
         let rest = self
