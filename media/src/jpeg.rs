@@ -17,7 +17,6 @@ const LOOK_AHEAD: usize = 16;
 /// half a file becomes a picture whose lower half is grey. Here headers are read leniently, as cameras write
 /// odd ones, and the picture data strictly.
 pub(crate) struct Jpeg<'a> {
-    decoder: JpegDecoder<ZCursor<&'a [u8]>>,
     bytes: &'a [u8],
     pub(crate) width: u32,
     pub(crate) height: u32,
@@ -30,12 +29,7 @@ pub(crate) struct Jpeg<'a> {
 
 impl<'a> Jpeg<'a> {
     pub(crate) fn read_header(bytes: &'a [u8]) -> Result<Self, MediaError> {
-        let options = DecoderOptions::default()
-            .set_strict_mode(false)
-            .set_max_width(usize::from(u16::MAX))
-            .set_max_height(usize::from(u16::MAX));
-        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-        decoder.decode_headers().map_err(decode_error)?;
+        let decoder = read_header(bytes)?;
         let (Some(info), Some(colors)) = (decoder.info(), decoder.input_colorspace()) else {
             return Err(MediaError::Corrupt("its header is incomplete".into()));
         };
@@ -50,53 +44,68 @@ impl<'a> Jpeg<'a> {
             orientation,
             progressive: info.sof.is_progressive(),
             grey: colors == ColorSpace::Luma,
-            decoder,
         })
     }
 
-    /// The memory that decoding takes at its peak, in bytes: the pixels, and where the scans refine each
-    /// other a 16-bit coefficient for every sample besides.
+    /// The memory that decoding takes at its peak, in bytes: the pixels and a copy of the data, or, where the
+    /// scans refine each other, a 16-bit coefficient for every sample.
     pub(crate) fn memory(&self) -> u64 {
         let pixels = u64::from(self.width) * u64::from(self.height);
         let samples: u64 = if self.grey { 1 } else { 3 };
-        let coefficients = if self.progressive { 2 * (samples + 1) } else { 0 };
-        pixels * (3 + coefficients)
+        if self.progressive {
+            pixels * (3 + 2 * (samples + 1))
+        } else {
+            pixels * 3 + self.bytes.len() as u64
+        }
     }
 
     pub(crate) fn decode(self) -> Result<DynamicImage, MediaError> {
         let Some(end) = end_of_data(self.bytes) else {
             return Err(MediaError::Corrupt("it is cut off before its end".into()));
         };
-        let colors = if self.grey {
-            ColorSpace::Luma
-        } else {
-            ColorSpace::RGB
-        };
-        let options = self
-            .decoder
-            .options()
-            .jpeg_set_out_colorspace(colors)
-            .set_strict_mode(true);
         let pixels = if self.progressive {
-            let mut decoder = self.decoder;
-            decoder.set_options(options);
-            decoder.decode()
+            self.pixels(self.bytes)
         } else {
             // Where the end marker comes too early the decoder goes on with zeros, silently. Without the
             // marker it finds that the data ran out. It looks ahead by up to eight bytes, which are added.
             let mut data = Vec::with_capacity(end + LOOK_AHEAD);
             data.extend_from_slice(&self.bytes[..end]);
             data.resize(end + LOOK_AHEAD, 0);
-            JpegDecoder::new_with_options(ZCursor::new(data.as_slice()), options).decode()
+            self.pixels(&data)
         };
-        let pixels = pixels.map_err(decode_error)?;
+        let (width, height) = (self.width, self.height);
         let decoded = if self.grey {
-            GrayImage::from_raw(self.width, self.height, pixels).map(DynamicImage::ImageLuma8)
+            GrayImage::from_raw(width, height, pixels?).map(DynamicImage::ImageLuma8)
         } else {
-            RgbImage::from_raw(self.width, self.height, pixels).map(DynamicImage::ImageRgb8)
+            RgbImage::from_raw(width, height, pixels?).map(DynamicImage::ImageRgb8)
         };
         decoded.ok_or_else(|| MediaError::Corrupt("it holds fewer pixels than its header says".into()))
     }
+
+    fn pixels(&self, data: &[u8]) -> Result<Vec<u8>, MediaError> {
+        let mut decoder = read_header(data)?;
+        let colors = if self.grey {
+            ColorSpace::Luma
+        } else {
+            ColorSpace::RGB
+        };
+        let options = decoder
+            .options()
+            .jpeg_set_out_colorspace(colors)
+            .set_strict_mode(true);
+        decoder.set_options(options);
+        decoder.decode().map_err(decode_error)
+    }
+}
+
+fn read_header(bytes: &[u8]) -> Result<JpegDecoder<ZCursor<&[u8]>>, MediaError> {
+    let options = DecoderOptions::default()
+        .set_strict_mode(false)
+        .set_max_width(usize::from(u16::MAX))
+        .set_max_height(usize::from(u16::MAX));
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().map_err(decode_error)?;
+    Ok(decoder)
 }
 
 /// Where the end marker begins that the segments lead to from the first marker (ITU-T T.81, annex B).

@@ -10,6 +10,7 @@ use crate::close_up::{CloseUp, FaceBox};
 use crate::descriptor::{DESCRIPTOR_LENGTH, Descriptor};
 use crate::matrix;
 use crate::models::Models;
+use crate::stage;
 use crate::working_size::{WorkingSize, resize, scaled};
 
 /// Below this the picture has clearly more to show of a face than its working copy.
@@ -52,8 +53,8 @@ impl Engine {
         is_gone: &dyn Fn() -> bool,
     ) -> Result<Vec<Face>, Abandoned> {
         let scale = self.working_size.scale(picture.width(), picture.height());
-        let working = self.working_copy(picture, scale);
-        let mut found: Vec<Rectangle> = self.detector.face_locations(&working).to_vec();
+        let working = stage::timed("scale", || self.working_copy(picture, scale));
+        let mut found = stage::timed("detect", || self.detector.face_locations(&working).to_vec());
         found.sort_by_key(|face| std::cmp::Reverse(face.width() * face.height()));
         if found.len() > self.max_faces {
             tracing::warn!(
@@ -68,7 +69,8 @@ impl Engine {
             if is_gone() {
                 return Err(Abandoned);
             }
-            faces.extend(self.describe(picture, &working, rectangle, scale));
+            let described = stage::timed("describe", || self.describe(picture, &working, rectangle, scale));
+            faces.extend(described);
         }
         Ok(faces)
     }

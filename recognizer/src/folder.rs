@@ -19,6 +19,9 @@ use crate::sample::{Rejection, Sample, SampleEncoder};
 /// How long the folder must be quiet before a hint is followed: files come in several writes, and in heaps.
 const QUIET: Duration = Duration::from_millis(200);
 
+/// How often a long look is told of.
+const PROGRESS: Duration = Duration::from_secs(10);
+
 /// Other files may lie in the folder; only these are looked at. What they hold is judged by their bytes.
 const EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "jpe"];
 
@@ -44,7 +47,7 @@ struct Seen {
 }
 
 enum Outcome {
-    Sample(Sample),
+    Sample(Box<Sample>),
     /// Cannot be decoded, at its first look: it may still be being written. Looked at once more.
     Unsettled,
     /// No sample, as was told.
@@ -151,7 +154,13 @@ impl Folder {
         let count = changed.len();
         let mut waiting = changed.into_iter();
         let mut running = JoinSet::new();
+        let mut told = Instant::now();
         loop {
+            if told.elapsed() > PROGRESS {
+                told = Instant::now();
+                let done = count - waiting.len() - running.len();
+                tracing::info!(done, of = count, "looking at known people");
+            }
             while running.len() < self.jobs
                 && let Some((name, stamp)) = waiting.next()
             {
@@ -211,7 +220,7 @@ impl Folder {
 
     fn samples(&self) -> impl Iterator<Item = (&String, &Sample)> {
         self.seen.iter().filter_map(|(name, seen)| match &seen.outcome {
-            Outcome::Sample(sample) => Some((name, sample)),
+            Outcome::Sample(sample) => Some((name, &**sample)),
             _ => None,
         })
     }
@@ -225,7 +234,7 @@ impl Folder {
 }
 
 enum Found {
-    Sample(Sample),
+    Sample(Box<Sample>),
     Rejected(Rejection),
     Unread(String),
 }
@@ -241,7 +250,7 @@ async fn read_and_encode(
     let read = tokio::task::spawn_blocking(move || library.read(&uri)).await;
     let found = match read {
         Ok(Ok(file)) => match encoder.encode(file.bytes).await {
-            Ok((_, Ok(sample))) => Found::Sample(sample),
+            Ok((_, Ok(sample))) => Found::Sample(Box::new(sample)),
             Ok((_, Err(rejection))) => Found::Rejected(rejection),
             Err(error) => Found::Unread(error.to_string()),
         },

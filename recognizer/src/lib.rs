@@ -38,6 +38,7 @@ mod recognizer;
 mod sample;
 mod sample_cache;
 mod server;
+mod stage;
 mod state;
 mod working_size;
 

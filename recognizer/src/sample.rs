@@ -9,6 +9,7 @@ use crate::descriptor::Descriptor;
 use crate::engine::{Abandoned, Engine};
 use crate::pool::{Admission, Pool, PoolError};
 use crate::sample_cache::SampleCache;
+use crate::stage;
 
 /// The BLAKE3 hash of a file's bytes.
 pub(crate) type ContentHash = [u8; 32];
@@ -108,23 +109,16 @@ fn analyze(
     if is_gone() {
         return Ok(Err(Abandoned));
     }
-    let picture = timed("decode", || sketch.decode())?;
+    let picture = stage::timed("decode", || sketch.decode())?;
     if is_gone() {
         return Ok(Err(Abandoned));
     }
-    let faces = timed("faces", || engine.faces(&picture.image, is_gone));
+    let faces = engine.faces(&picture.image, is_gone);
     Ok(faces.map(|faces| Analysis {
         width: picture.width(),
         height: picture.height(),
         faces,
     }))
-}
-
-fn timed<T>(stage: &'static str, work: impl FnOnce() -> T) -> T {
-    let begun = std::time::Instant::now();
-    let result = work();
-    metrics::histogram!("recognizer_stage_seconds", "stage" => stage).record(begun.elapsed().as_secs_f64());
-    result
 }
 
 fn settle(outcome: Result<Outcome, PoolError>) -> Result<Analysis, AnalyzeError> {

@@ -104,6 +104,20 @@ async fn paths_that_lead_elsewhere_are_refused() {
 }
 
 #[tokio::test]
+async fn storage_that_is_away_is_not_the_pictures_fault() {
+    require_models!();
+    let place = Place::knowing_obama();
+    let server = place.start().await;
+    let uri = place.sample("obama2.jpg");
+    std::fs::rename(place.path("pictures"), place.path("away")).unwrap();
+    let (code, text) = refusal(&server, &uri).await;
+    assert_eq!(code, Code::Aborted);
+    assert!(text.starts_with("the storage could not be read"), "{text}");
+    std::fs::rename(place.path("away"), place.path("pictures")).unwrap();
+    assert_eq!(server.identify(&uri).await.unwrap(), "obama_1.jpg");
+}
+
+#[tokio::test]
 async fn a_request_that_is_too_long_is_refused_before_it_is_read() {
     require_models!();
     let place = Place::knowing_obama();
