@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Starts the whole road as separate processes: MariaDB, nsqlookupd, nsqd, then the migration and the
-# five services. Runs until Ctrl-C, or until one of them ends, and then stops all of them, by pid.
+# services. Runs until Ctrl-C, or until one of them ends, and then stops all of them, by pid.
 #
 #   scripts/up-real.sh [FOLDER_WITH_THE_PROGRAMS]
 #
