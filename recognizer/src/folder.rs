@@ -38,21 +38,27 @@ pub(crate) struct Folder {
     seen: HashMap<String, Seen>,
     /// Of the last look, so that it is told once and not at every look.
     unreadable: Option<String>,
+    /// Whether the gallery knows the folder already.
+    published: bool,
     jobs: usize,
 }
 
+/// What was made of a file.
 struct Seen {
+    /// As it was when it was last looked into.
     stamp: Stamp,
-    outcome: Outcome,
+    standing: Standing,
+    /// Who it shows, or showed before it was changed to what cannot be judged yet.
+    sample: Option<Box<Sample>>,
 }
 
-enum Outcome {
-    Sample(Box<Sample>),
-    /// Cannot be decoded, at its first look: it may still be being written. Looked at once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Looked into, and no need to do so again before it changes.
+    Judged,
+    /// Cannot be decoded, at its first look: it may still be being written. Looked into once more.
     Unsettled,
-    /// No sample, as was told.
-    Rejected,
-    /// The storage failed; looked at again each time.
+    /// The storage failed. Looked into again each time.
     Unread,
 }
 
@@ -81,6 +87,7 @@ impl Folder {
             gallery,
             seen: HashMap::new(),
             unreadable: None,
+            published: false,
             jobs,
         })
     }
@@ -124,36 +131,35 @@ impl Folder {
         self.seen.retain(|name, _| files.contains_key(name));
         let forgotten = before - self.seen.len();
         let encoded = self.encode_changed(files).await;
-        if forgotten > 0 || encoded > 0 {
+        let first = !std::mem::replace(&mut self.published, true);
+        if first || forgotten > 0 || encoded > 0 {
             self.publish();
             let (samples, files) = (self.samples().count(), self.seen.len());
-            let milliseconds = begun.elapsed().as_millis();
+            let seconds = begun.elapsed().as_secs_f64();
             tracing::info!(
                 samples,
                 files,
                 encoded,
                 forgotten,
-                milliseconds,
+                seconds,
                 "known people changed"
             );
         }
         true
     }
 
-    /// Looks into the files that are new or changed, a few at a time. Returns how many there were.
+    /// Looks into the files that are new or changed, a few at a time. Returns how many now show somebody
+    /// else than before.
     async fn encode_changed(&mut self, files: HashMap<String, Stamp>) -> usize {
-        let mut changed = files
-            .into_iter()
-            .filter(|(name, stamp)| match self.seen.get(name) {
-                Some(seen) if seen.stamp != *stamp => true,
-                Some(seen) => matches!(seen.outcome, Outcome::Unsettled | Outcome::Unread),
-                None => true,
-            });
-        // Collected, since what is found out is written where the filter reads.
-        let changed: Vec<_> = changed.by_ref().collect();
+        let is_due = |(name, stamp): &(String, Stamp)| {
+            let seen = self.seen.get(name);
+            seen.is_none_or(|seen| seen.stamp != *stamp || seen.standing != Standing::Judged)
+        };
+        let changed: Vec<_> = files.into_iter().filter(is_due).collect();
         let count = changed.len();
         let mut waiting = changed.into_iter();
         let mut running = JoinSet::new();
+        let mut encoded = 0;
         let mut told = Instant::now();
         loop {
             if told.elapsed() > PROGRESS {
@@ -173,21 +179,24 @@ impl Folder {
                 ));
             }
             match running.join_next().await {
-                Some(Ok((name, stamp, found))) => self.settle(name, stamp, found),
+                Some(Ok((name, stamp, found))) => encoded += usize::from(self.settle(name, stamp, found)),
                 Some(Err(error)) => tracing::error!(%error, "a look at a known person ended early"),
-                None => return count,
+                None => return encoded,
             }
         }
     }
 
-    fn settle(&mut self, name: String, stamp: Stamp, found: Found) {
-        let first_look = self.seen.get(&name).is_none_or(|seen| seen.stamp != stamp);
-        let outcome = match found {
-            Found::Sample(sample) => Outcome::Sample(sample),
-            Found::Rejected(Rejection::NotDecoded(_)) if first_look => Outcome::Unsettled,
+    /// Notes what was found in a file. True where it now shows somebody else than before.
+    fn settle(&mut self, name: String, stamp: Stamp, found: Found) -> bool {
+        let before = self.seen.remove(&name);
+        let first_look = before.as_ref().is_none_or(|seen| seen.stamp != stamp);
+        let known = before.and_then(|seen| seen.sample);
+        let (standing, sample) = match found {
+            Found::Sample(sample) => (Standing::Judged, Some(sample)),
+            Found::Rejected(Rejection::NotDecoded(_)) if first_look => (Standing::Unsettled, known.clone()),
             Found::Rejected(reason) => {
                 tracing::warn!(file = name, %reason, "skipped a picture of a known person");
-                Outcome::Rejected
+                (Standing::Judged, None)
             }
             Found::Unread(reason) => {
                 if first_look {
@@ -197,14 +206,17 @@ impl Folder {
                         "a picture of a known person could not be read yet"
                     );
                 }
-                match self.seen.remove(&name).map(|seen| seen.outcome) {
-                    // What is known of the file stays until it can be read again.
-                    Some(Outcome::Sample(sample)) if first_look => Outcome::Sample(sample),
-                    _ => Outcome::Unread,
-                }
+                (Standing::Unread, known.clone())
             }
         };
-        self.seen.insert(name, Seen { stamp, outcome });
+        let changed = sample != known;
+        let seen = Seen {
+            stamp,
+            standing,
+            sample,
+        };
+        self.seen.insert(name, seen);
+        changed
     }
 
     fn publish(&self) {
@@ -219,10 +231,8 @@ impl Folder {
     }
 
     fn samples(&self) -> impl Iterator<Item = (&String, &Sample)> {
-        self.seen.iter().filter_map(|(name, seen)| match &seen.outcome {
-            Outcome::Sample(sample) => Some((name, &**sample)),
-            _ => None,
-        })
+        let all = self.seen.iter();
+        all.filter_map(|(name, seen)| Some((name, seen.sample.as_deref()?)))
     }
 
     fn tell_unreadable(&mut self, reason: String) {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 use clap::Parser;
-use safelight_database::DatabaseArgs;
+use safelight_database::{DatabaseArgs, Error};
 use safelight_media::{Library, MediaArgs};
 use safelight_recognizer::{Config, Recognizer, State, check_cpu, serve};
 use safelight_service::{Readiness, Shutdown, configuration_error, metrics, ops_router, telemetry};
@@ -65,12 +65,11 @@ async fn run(args: Args) -> anyhow::Result<()> {
         .url()
         .unwrap_or_else(|error| configuration_error(error));
     let database = match url {
-        Some(_) => Some(
-            args.database
-                .open()
-                .await
-                .context("the database cannot be reached")?,
-        ),
+        // It may be away; the recognizer says NOT_SERVING until it has read who is known.
+        Some(_) => match args.database.open().await {
+            Err(wrong @ Error::Invalid(_)) => configuration_error(wrong),
+            opened => Some(opened.context("cannot open the database")?),
+        },
         None => None,
     };
     let listener = TcpListener::bind(args.listen)
@@ -85,7 +84,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         .unwrap_or_else(|error| configuration_error(error));
     let readiness = Readiness::new(shutdown.clone());
     tokio::spawn(report_readiness(readiness.clone(), recognizer.state()));
-    tracing::info!(grpc = %args.listen, http = %args.http_listen, "listening");
+    tracing::info!(grpc = %listener.local_addr()?, http = %http.local_addr()?, "listening");
     let ops = safelight_service::serve(http, ops_router(readiness), shutdown.clone());
     let (grpc, ops) = tokio::join!(serve(listener, recognizer, shutdown), ops);
     grpc?;

@@ -157,6 +157,10 @@ impl SampleEncoder {
             Err(AnalyzeError::Media(error)) if !error.is_retryable() => {
                 return Ok((hash, Err(Rejection::NotDecoded(error.to_string()))));
             }
+            // It may have been the picture.
+            Err(error @ AnalyzeError::Crashed) => {
+                return Ok((hash, Err(Rejection::NotDecoded(error.to_string()))));
+            }
             Err(error) => return Err(error),
         };
         let cache = self.cache.clone();

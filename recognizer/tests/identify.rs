@@ -34,17 +34,22 @@ async fn half_a_face_at_the_edge_is_found() {
     require_models!();
     let place = Place::knowing_obama();
     let server = place.start().await;
-    for photograph in ["obama_partial_face.jpg", "obama_partial_face2.jpg"] {
-        let found = server.recognize(&place.sample(photograph)).await.unwrap();
-        let [face] = found.faces.as_slice() else {
-            panic!("{photograph}: {} faces", found.faces.len())
-        };
-        let bounds = bounds(face);
-        assert!(
-            bounds.left >= 0 && bounds.left as u32 + bounds.width <= found.width,
-            "{bounds:?}"
-        );
-        assert_eq!(face.r#match.as_ref().unwrap().person_name, "obama");
+    for name in ["obama_partial_face.jpg", "obama_partial_face2.jpg"] {
+        // As it is, and so large that the face is cut out of it to be described.
+        let (width, height) = photograph(name).dimensions();
+        let large = jpeg(&scaled(&photograph(name), 3 * width, 3 * height));
+        for uri in [place.sample(name), place.picture("large.jpg", &large)] {
+            let found = server.recognize(&uri).await.unwrap();
+            let [face] = found.faces.as_slice() else {
+                panic!("{uri}: {} faces", found.faces.len())
+            };
+            let bounds = bounds(face);
+            assert!(
+                bounds.left >= 0 && bounds.left as u32 + bounds.width <= found.width,
+                "{bounds:?}"
+            );
+            assert_eq!(face.r#match.as_ref().unwrap().person_name, "obama", "{uri}");
+        }
     }
 }
 
@@ -166,6 +171,8 @@ async fn a_picture_without_a_face_is_recognized_and_nobody_is_in_it() {
     for (name, picture) in [
         ("landscape.jpg", photographs::nobody(800, 600)),
         ("pixel.jpg", photographs::nobody(1, 1)),
+        ("wide.jpg", photographs::nobody(20_000, 2)),
+        ("high.jpg", photographs::nobody(1, 20_000)),
     ] {
         let uri = place.picture(name, &jpeg(&picture));
         assert_eq!(server.identify(&uri).await.unwrap(), "not_found");

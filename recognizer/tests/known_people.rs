@@ -131,6 +131,29 @@ async fn a_file_that_is_still_being_written_is_taken_when_it_is_whole() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_overwritten_in_place_keeps_its_person_until_it_is_judged() {
+    require_models!();
+    let place = Place::knowing_obama();
+    let log = Log::capture();
+    let server = place.start().await;
+    let path = place.path("known/obama_1.jpg");
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let warnings = || log.lines_with(&["WARN", "obama_1.jpg", "cut off"]);
+    // Known until the second look finds the same half file.
+    let judged = || {
+        let known = server.known_pictures();
+        let judged = !warnings().is_empty();
+        assert!(judged || known == ["obama_1.jpg"], "{known:?}");
+        judged
+    };
+    eventually(judged, || "no warning of the half file".to_owned()).await;
+    server.knows(&[]).await;
+    fs::write(&path, &whole).unwrap();
+    server.knows(&["obama_1.jpg"]).await;
+}
+
+#[tokio::test]
 async fn a_folder_that_is_away_makes_nobody_forgotten() {
     require_models!();
     let place = Place::knowing_obama();

@@ -4,15 +4,18 @@
 mod support;
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use safelight_media::ConfigError;
-use safelight_proto::facerecog::Empty;
 use safelight_proto::facerecog::health_check_client::HealthCheckClient;
+use safelight_proto::facerecog::identify_client::IdentifyClient;
+use safelight_proto::facerecog::{Empty, IdentifyRequest};
 use safelight_recognizer::{AnalyzeError, Recognizer, StartError, State};
-use support::{Place, Server, eventually, require_models, tools};
+use support::{DEADLINE, Place, Server, eventually, require_models, tools};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio_stream::StreamExt;
 use tonic::Code;
+use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -235,4 +238,66 @@ fn the_program_ends_with_one_line_about_a_wrong_value() {
         assert_eq!(lines.len(), 1, "{said}");
         assert!(lines[0].contains(variable) && lines[0].contains(value), "{said}");
     }
+}
+
+#[tokio::test]
+async fn the_program_recognizes_and_ends_when_it_is_told_to() {
+    require_models!();
+    let place = Place::knowing_obama();
+    let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_safelight-recognizer"))
+        .env_clear()
+        .env("MEDIA_ROOTS", place.path("pictures"))
+        .env("KNOWN_PEOPLE", place.path("known"))
+        .env("MODELS_DIR", tools().join("models"))
+        .env("RECOGNIZER_CACHE", place.path("cache"))
+        .envs([
+            ("RECOGNIZER_LISTEN", "127.0.0.1:0"),
+            ("RECOGNIZER_HTTP_LISTEN", "127.0.0.1:0"),
+        ])
+        .envs([("RECOGNIZER_WORKERS", "1"), ("LOG_FORMAT", "json")])
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(program.stderr.take().unwrap()).lines();
+    let mut line_with = async |word: &str| {
+        let next = async {
+            loop {
+                let line = lines.next_line().await.unwrap().expect("the program goes on");
+                if line.contains(word) {
+                    return line;
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, next).await.unwrap()
+    };
+    let listening = line_with("listening").await;
+    let address = listening
+        .split("\"grpc\":\"")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap();
+    line_with("loaded models and known people").await;
+
+    let channel = Endpoint::from_shared(format!("http://{address}"))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    let image_path = place.sample("obama2.jpg");
+    let answer = IdentifyClient::new(channel)
+        .identify(IdentifyRequest { image_path })
+        .await
+        .unwrap();
+    assert_eq!(answer.into_inner().image_name, "obama_1.jpg");
+
+    let pid = program.id().unwrap().to_string();
+    Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    let ended = tokio::time::timeout(DEADLINE, program.wait())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(ended.code(), Some(0));
 }
