@@ -107,6 +107,11 @@ fn jittered(pause: Duration) -> Duration {
 #[cfg(test)]
 #[allow(clippy::expect_used)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+    use tokio::time::{Instant, timeout};
+
     use super::*;
 
     fn set(addresses: &[&str]) -> BTreeSet<String> {
@@ -144,5 +149,54 @@ mod tests {
         assert_eq!(pause_after(3, false, interval), Duration::from_millis(800));
         assert_eq!(pause_after(50, false, interval), interval);
         assert_eq!(pause_after(50, true, interval), Duration::from_secs(1));
+    }
+
+    /// An nsqlookupd that knows one nsqd, and tells of each time it is asked.
+    async fn lookupd() -> (LookupClient, mpsc::UnboundedReceiver<Instant>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let (asked, times) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let body = r#"{"producers":[{"broadcast_address":"n","tcp_port":1}]}"#;
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}",
+                body.len()
+            );
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = asked.send(Instant::now());
+                let _ = stream.read(&mut [0; 1024]).await;
+                let _ = stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await;
+            }
+        });
+        let client = LookupClient::new(&address, Duration::from_secs(5)).expect("an address");
+        (client, times)
+    }
+
+    #[tokio::test]
+    async fn a_hint_brings_the_next_poll_forward() {
+        let (client, mut asked) = lookupd().await;
+        let hint = Arc::new(Notify::new());
+        let (found, found_so_far) = watch::channel(BTreeSet::new());
+        let discovery = Discovery {
+            clients: vec![client],
+            topic: Topic::new("t").expect("a legal name"),
+            interval: Duration::from_secs(3600),
+            hint: hint.clone(),
+            found,
+        };
+        let polling = tokio::spawn(discovery.run());
+        // The pause behind the sixth poll is over 2 s.
+        for _ in 0..6 {
+            asked.recv().await.expect("it polls");
+        }
+        assert_eq!(*found_so_far.borrow(), set(&["n:1"]));
+        let hinted = Instant::now();
+        hint.notify_one();
+        let polled = timeout(Duration::from_secs(10), asked.recv())
+            .await
+            .expect("it polls")
+            .expect("it polls");
+        assert!(polled - hinted < Duration::from_secs(1), "{:?}", polled - hinted);
+        polling.abort();
     }
 }

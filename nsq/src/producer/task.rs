@@ -35,6 +35,7 @@ struct Sent {
 }
 
 /// How a connection ended.
+#[derive(Debug)]
 struct Lost {
     error: ConnectionError,
     /// nsqd closed it over one command, whose sender has been told, and did not look at the rest.
@@ -234,3 +235,6 @@ impl From<ConnectionError> for Lost {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
