@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+mod allocator;
 mod analysis;
 mod blas;
 mod budget;
