@@ -1,7 +1,6 @@
 //! A message that was taken from the table, and the way back for those nobody answered.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,8 +17,6 @@ pub(crate) struct HeldMessage {
     body: Bytes,
     taken: Instant,
     lease: Duration,
-    /// When the lease ends, in milliseconds after `taken`.
-    lease_ends_ms: AtomicU64,
     returns: Returns,
     answered: bool,
     _slot: OwnedSemaphorePermit,
@@ -45,13 +42,11 @@ impl HeldMessage {
         slot: OwnedSemaphorePermit,
     ) -> Self {
         let body = std::mem::take(&mut message.body).into();
-        let lease_ends_ms = AtomicU64::new(millis(lease));
         Self {
             message,
             body,
             taken: asked,
             lease,
-            lease_ends_ms,
             returns,
             answered: false,
             _slot: slot,
@@ -90,21 +85,17 @@ impl HeldMessage {
     }
 
     pub(crate) async fn touch(&self) -> Result<(), QueueError> {
-        let asked = self.taken.elapsed();
         let touched = self
             .returns
             .table
             .touch(self.message.id, self.message.token, self.lease)
             .await;
-        touched.map_err(QueueError::of_database)?;
-        self.lease_ends_ms
-            .fetch_max(millis(asked + self.lease), Ordering::Relaxed);
-        Ok(())
+        touched.map_err(QueueError::of_database)
     }
 
-    /// Whether somebody else may have it by now.
+    /// Whether somebody else may have it by now, if it was not touched.
     pub(super) fn is_expired(&self) -> bool {
-        self.taken.elapsed() >= Duration::from_millis(self.lease_ends_ms.load(Ordering::Relaxed))
+        self.taken.elapsed() >= self.lease
     }
 
     /// Drops the message and leaves it to its lease.
@@ -146,8 +137,4 @@ impl Returns {
         // The task only ends before this when the runtime does; then the lease ends.
         let _ = self.sender.send(message);
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

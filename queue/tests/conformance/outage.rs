@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use safelight_queue::{CHANNEL, NsqConfig, Queue, QueueError, TOPIC_IMAGES, encode_id};
+use safelight_queue::{CHANNEL, EmbeddedSettings, NsqConfig, Queue, QueueError, TOPIC_IMAGES, encode_id};
 use safelight_testkit::{NsqLookupd, Nsqd, NsqdOptions, free_port, require_nsq};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -138,4 +138,42 @@ async fn what_is_in_the_table_outlives_the_program() {
             .await
             .unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_requeued_message_of_a_table_is_delivered_when_its_delay_has_passed_and_not_when_its_lease_would() {
+    let (database, _folder) = sqlite().await;
+    let hour = Duration::from_secs(3600);
+    let settings = EmbeddedSettings {
+        lease: hour,
+        poll_interval: hour,
+    };
+    let queue = Queue::embedded_with(database.embedded_queue().unwrap(), settings);
+    let mut subscription = queue.subscribe(TOPIC_IMAGES, CHANNEL, 4).unwrap();
+    queue.publish(TOPIC_IMAGES, &[encode_id(1)]).await.unwrap();
+    let delivery = timeout(LIMIT, subscription.next()).await.unwrap().unwrap();
+    delivery.requeue(Duration::from_millis(300)).await.unwrap();
+    let again = timeout(LIMIT, subscription.next())
+        .await
+        .expect("it is due")
+        .unwrap();
+    again.finish().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_expires_before_anyone_asks_for_it_is_not_handed_out() {
+    let (database, _folder) = sqlite().await;
+    let lease = Duration::from_millis(300);
+    let settings = EmbeddedSettings {
+        lease,
+        poll_interval: Duration::from_secs(3600),
+    };
+    let queue = Queue::embedded_with(database.embedded_queue().unwrap(), settings);
+    let mut slow = queue.subscribe(TOPIC_IMAGES, CHANNEL, 4).unwrap();
+    queue.publish(TOPIC_IMAGES, &[encode_id(1)]).await.unwrap();
+    // Taken for the slow one, who does not ask, until the lease is over.
+    sleep(lease * 2).await;
+    let delivery = timeout(LIMIT, slow.next()).await.unwrap().unwrap();
+    assert!(delivery.attempts() >= 2, "{}", delivery.attempts());
+    delivery.finish().await.expect("it is still held");
 }
