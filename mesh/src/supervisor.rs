@@ -55,6 +55,7 @@ impl Supervisor {
         let mut asking: Option<Asking> = None;
         let mut told_down: u64 = 0;
         let mut was_open = false;
+        self.gauge(false);
         loop {
             let link = links.borrow_and_update().clone();
             let status = statuses.borrow_and_update().clone();
@@ -137,8 +138,7 @@ impl Supervisor {
         self.availability.send_if_modified(|published| {
             if published.state != now.state {
                 let available = now.is_available();
-                metrics::gauge!(metric_names::AVAILABLE, "target" => self.target.to_string())
-                    .set(if available { 1.0 } else { 0.0 });
+                self.gauge(available);
                 tracing::info!(
                     target_name = &*self.target,
                     available,
@@ -154,6 +154,11 @@ impl Supervisor {
             *published = now;
             !silent
         });
+    }
+
+    fn gauge(&self, available: bool) {
+        metrics::gauge!(metric_names::AVAILABLE, "target" => self.target.to_string())
+            .set(f64::from(u8::from(available)));
     }
 
     /// `None` while it is not known yet: what was published stands.

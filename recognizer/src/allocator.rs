@@ -1,23 +1,23 @@
-use std::sync::Once;
+/// What a picture takes from which on its memory is given back at once, in bytes.
+const LARGE: u64 = 16 << 20;
 
-/// Makes the C library give the memory of a decoded picture back to the system as soon as it is freed.
+/// Gives freed memory back to the system after a picture that took this many bytes, if that was much.
 ///
-/// By default glibc raises the size from which blocks are mapped by themselves with every large block that
-/// is freed, up to 32 MiB; from then on pictures are kept in each thread's heap. A fixed size costs a few
-/// milliseconds for a picture of 12 megapixels and saves tens of megabytes.
-pub(crate) fn give_pictures_back() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(set_mapping_threshold);
+/// glibc keeps what a thread has freed for that thread, which no other can use. For small pictures that is
+/// what makes the next one quick; after large ones it would be tens of megabytes a worker for good.
+pub(crate) fn give_back_after(bytes: u64) {
+    if bytes >= LARGE {
+        trim();
+    }
 }
 
 #[cfg(target_env = "gnu")]
 #[allow(unsafe_code)]
-fn set_mapping_threshold() {
-    const BYTES: libc::c_int = 1 << 20;
-    // SAFETY: takes two numbers and may be called at any time; glibc locks its own state (mallopt(3)).
-    let set = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, BYTES) };
-    tracing::debug!(worked = set == 1, "fixed the size from which memory is mapped");
+fn trim() {
+    // SAFETY: takes a number and may be called by any thread at any time; glibc locks its own state
+    // (malloc_trim(3)).
+    unsafe { libc::malloc_trim(0) };
 }
 
 #[cfg(not(target_env = "gnu"))]
-fn set_mapping_threshold() {}
+fn trim() {}

@@ -1,5 +1,7 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use crate::allocator;
+
 /// Bytes that may be taken by decoded pictures at once, shared by the workers.
 ///
 /// A picture that needs more than the whole budget is let in when it is alone: the limits of the library
@@ -16,7 +18,7 @@ struct Shared {
     freed: Condvar,
 }
 
-/// A share of the budget, given back when dropped.
+/// A share of the budget, given back when dropped: after the picture that it is for.
 #[derive(Debug)]
 pub(crate) struct Share {
     budget: Budget,
@@ -57,6 +59,8 @@ impl Budget {
 
 impl Drop for Share {
     fn drop(&mut self) {
+        // Before anybody else is let in.
+        allocator::give_back_after(self.bytes);
         let shared = &self.budget.shared;
         *shared.free.lock().unwrap_or_else(PoisonError::into_inner) += self.bytes;
         shared.freed.notify_all();

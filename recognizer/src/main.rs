@@ -9,6 +9,7 @@ use safelight_media::{Library, MediaArgs};
 use safelight_recognizer::{Config, Recognizer, State, check_cpu, serve};
 use safelight_service::{Readiness, Shutdown, configuration_error, metrics, ops_router, telemetry};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 /// Recognizes faces in pictures, behind gRPC.
 #[derive(Parser)]
@@ -83,7 +84,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let recognizer = Recognizer::start(args.recognizer, library, database)
         .unwrap_or_else(|error| configuration_error(error));
     let readiness = Readiness::new(shutdown.clone());
-    tokio::spawn(report_readiness(readiness.clone(), recognizer.state()));
+    report_readiness(readiness.clone(), recognizer.state());
     tracing::info!(grpc = %listener.local_addr()?, http = %http.local_addr()?, "listening");
     let ops = safelight_service::serve(http, ops_router(readiness), shutdown.clone());
     let (grpc, ops) = tokio::join!(serve(listener, recognizer, shutdown), ops);
@@ -92,17 +93,22 @@ async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn report_readiness(readiness: Readiness, mut state: tokio::sync::watch::Receiver<State>) {
-    loop {
-        let found = match &*state.borrow_and_update() {
-            State::Serving => Ok(()),
-            State::Loading => Err("loading models and known people".to_owned()),
-            State::Failed(reason) => Err(reason.clone()),
-            State::Stopping => Err("stopping".to_owned()),
-        };
-        readiness.set("recognizer", found);
-        if state.changed().await.is_err() {
-            return;
+/// Follows the state from now on. The first report is made before this returns, so that `/ready` never says
+/// yes before.
+fn report_readiness(readiness: Readiness, mut state: watch::Receiver<State>) {
+    readiness.set("recognizer", readiness_in(&state.borrow_and_update()));
+    tokio::spawn(async move {
+        while state.changed().await.is_ok() {
+            readiness.set("recognizer", readiness_in(&state.borrow_and_update()));
         }
+    });
+}
+
+fn readiness_in(state: &State) -> Result<(), String> {
+    match state {
+        State::Serving => Ok(()),
+        State::Loading => Err("loading models and known people".to_owned()),
+        State::Failed(reason) => Err(reason.clone()),
+        State::Stopping => Err("stopping".to_owned()),
     }
 }

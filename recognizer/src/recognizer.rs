@@ -7,7 +7,6 @@ use safelight_service::Shutdown;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::allocator;
 use crate::analysis::{Analysis, AnalyzeError, Bounds};
 use crate::blas;
 use crate::budget::Budget;
@@ -103,7 +102,6 @@ impl Recognizer {
     /// no error: it keeps [`State::Loading`] until they can, since without them it would answer wrongly.
     pub fn start(config: Config, library: Library, database: Option<Database>) -> Result<Self, StartError> {
         blas::compute_in_the_calling_thread();
-        allocator::give_pictures_back();
         let models = Models::find(&config.models_dir)?;
         let size = config.working_size()?;
         let workers = config.workers();

@@ -29,7 +29,8 @@ pub struct Policy {
 pub enum Door {
     /// The end of the break: the next call after it is let in.
     Timer,
-    /// A passing probe, and nothing else. It cuts the break short; while probes fail, breaks follow one another.
+    /// A passing probe, and nothing else: somebody has to ask, and to tell [`Breaker::probe_passed`]. It cuts the
+    /// break short; while probes fail, breaks follow one another.
     ///
     /// A probe that passed before a real call failed all the same is believed again only when it has failed in
     /// between, or when the break is over. So a health check that lies costs one call a break, not one a probe.

@@ -195,14 +195,28 @@ pub(crate) async fn half_open(target: &Target) {
     reached(target, |now| now.one_at_a_time).await;
 }
 
-async fn reached(target: &Target, condition: impl FnMut(&Availability) -> bool) {
+/// Waits for the target's availability to have a reason with these words.
+pub(crate) async fn reason(target: &Target, words: &str) {
+    reached(target, |now| now.reason.contains(words)).await;
+}
+
+pub(crate) async fn reached(target: &Target, mut condition: impl FnMut(&Availability) -> bool) {
     let mut watch = target.availability();
-    if tokio::time::timeout(Duration::from_secs(10), watch.wait_for(condition))
-        .await
-        .is_err()
-    {
-        panic!("not reached: {:?}", target.snapshot());
+    let waiting = async move { watch.wait_for(|now| condition(now)).await.map(|_| ()) };
+    match tokio::time::timeout(Duration::from_secs(10), waiting).await {
+        Ok(reached) => reached.expect("the target lives"),
+        Err(_) => panic!("not reached: {:?}", target.snapshot()),
     }
+}
+
+/// Waits for so many calls to have begun at the server.
+pub(crate) async fn begun(server: &Server, calls: usize) {
+    let mut begun = server.recognizer.begun.subscribe();
+    let waiting = begun.wait_for(|begun| *begun >= calls);
+    tokio::time::timeout(Duration::from_secs(10), waiting)
+        .await
+        .expect("the calls begin")
+        .unwrap();
 }
 
 /// An address where nobody listens: it was free a moment ago.

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::facerecog::{Manner, Recognizer, Server, availability, half_open, hasty, identify, nobody};
+use crate::facerecog::{
+    Manner, Recognizer, Server, availability, begun, half_open, hasty, identify, nobody, reached, reason,
+};
 use safelight_mesh::breaker::CircuitState;
 use safelight_mesh::{CallFailure, Probe, Settings, Target, failure_of};
 use tonic::Code;
@@ -86,12 +88,8 @@ async fn a_target_is_unavailable_from_the_start_while_its_server_is_away() {
     let address = nobody().await;
     let target = target(&format!("http://{address}"), hasty());
     assert!(!target.availability().borrow().is_available());
-    let mut watch = target.availability();
-    watch
-        .wait_for(|now| now.reason.contains("no connection"))
-        .await
-        .unwrap();
-    assert!(!watch.borrow().is_available());
+    reason(&target, "no connection").await;
+    assert!(!target.availability().borrow().is_available());
 
     let _server = Server::start_at(address, Recognizer::new()).await;
     availability(&target, true).await;
@@ -102,11 +100,7 @@ async fn a_target_is_unavailable_while_its_server_is_not_ready() {
     let server = Server::start().await;
     server.recognizer.ready.send_replace(false);
     let target = target(&server.uri(), hasty());
-    let mut watch = target.availability();
-    watch
-        .wait_for(|now| now.reason.contains("not ready"))
-        .await
-        .unwrap();
+    reason(&target, "not ready").await;
     server.recognizer.ready.send_replace(true);
     availability(&target, true).await;
     assert_eq!(server.recognizer.calls(), 0);
@@ -129,11 +123,7 @@ async fn a_server_that_comes_back_is_found_though_nobody_calls_and_a_call_closes
 
     identify(&target.channel()).await.unwrap();
     assert_eq!(target.circuit_state(), CircuitState::Closed);
-    let mut watch = target.availability();
-    watch
-        .wait_for(|now| now.is_available() && !now.one_at_a_time)
-        .await
-        .unwrap();
+    reached(&target, |now| now.is_available() && !now.one_at_a_time).await;
 }
 
 #[tokio::test]
@@ -159,13 +149,7 @@ async fn a_server_killed_in_the_middle_of_a_call_breaks_it_and_does_not_pass_for
     let target = target(&server.uri(), hasty());
     let channel = target.channel();
     let call = tokio::spawn(async move { identify(&channel).await });
-    server
-        .recognizer
-        .begun
-        .subscribe()
-        .wait_for(|begun| *begun == 1)
-        .await
-        .unwrap();
+    begun(&server, 1).await;
     server.kill();
     let status = call.await.unwrap().unwrap_err();
     assert_eq!(failure_of(&status), CallFailure::Broken, "{status:?}");

@@ -10,7 +10,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::facerecog::{Manner, Server, availability, half_open, hasty, identify};
+use crate::facerecog::{Manner, Server, availability, half_open, hasty, identify, reason};
 
 async fn health_server() -> (SocketAddr, HealthReporter) {
     let (reporter, service) = tonic_health::server::health_reporter();
@@ -31,15 +31,6 @@ fn asking(address: SocketAddr, service: &str) -> Target {
         })
         .connect()
         .unwrap()
-}
-
-async fn reason(target: &Target, part: &str) {
-    let mut watch = target.availability();
-    let found = watch.wait_for(|now| now.reason.contains(part));
-    tokio::time::timeout(Duration::from_secs(10), found)
-        .await
-        .expect("the reason is given")
-        .unwrap();
 }
 
 #[tokio::test]

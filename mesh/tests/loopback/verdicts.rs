@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::facerecog::{Manner, Server, availability, half_open, hasty, identify};
+use crate::facerecog::{Manner, Server, availability, begun, half_open, hasty, identify};
 use safelight_mesh::breaker::CircuitState;
 use safelight_mesh::{CallFailure, MeshChannel, Probe, Settings, Target, failure_of};
 use safelight_proto::facerecog::IdentifyRequest;
@@ -241,16 +241,6 @@ async fn half_open_and_hanging(server: &Server) -> Target {
     half_open(&target).await;
     assert_eq!(target.circuit_state(), CircuitState::HalfOpen);
     target
-}
-
-async fn begun(server: &Server, calls: usize) {
-    server
-        .recognizer
-        .begun
-        .subscribe()
-        .wait_for(|begun| *begun >= calls)
-        .await
-        .unwrap();
 }
 
 #[tokio::test]
