@@ -21,6 +21,7 @@ use tonic::transport::Channel;
 
 const CLIENTS: usize = 32;
 const SINGLE_POSTS: Duration = Duration::from_secs(10);
+const BULK_CLIENTS: usize = 4;
 const BULK_POSTS: usize = 100;
 const BULK_SIZE: usize = 1000;
 const CALLS: usize = 40;
@@ -219,14 +220,23 @@ async fn accepting() {
 
     let url = stack.receiver.url("/images/post");
     let begun = Instant::now();
-    for post in 0..BULK_POSTS {
-        let paths =
-            (0..BULK_SIZE).map(|index| json!({ "path": media.join(format!("bulk_{post}_{index}.jpg")) }));
-        let body = json!({ "paths": paths.collect::<Vec<_>>() }).to_string();
-        let answer = http.post(&url).body(body).send().await.unwrap();
-        assert_eq!(answer.status().as_u16(), 202);
-        answer.bytes().await.unwrap();
-    }
+    let clients = (0..BULK_CLIENTS).map(|client| {
+        let (http, url, media) = (http.clone(), url.clone(), media.clone());
+        tokio::spawn(async move {
+            for post in (client..BULK_POSTS).step_by(BULK_CLIENTS) {
+                let paths = (0..BULK_SIZE)
+                    .map(|index| json!({ "path": media.join(format!("bulk_{post}_{index}.jpg")) }));
+                let body = json!({ "paths": paths.collect::<Vec<_>>() }).to_string();
+                let answer = http.post(&url).body(body).send().await.unwrap();
+                assert_eq!(answer.status().as_u16(), 202);
+                answer.bytes().await.unwrap();
+            }
+        })
+    });
+    join_all(clients)
+        .await
+        .into_iter()
+        .for_each(|client| client.unwrap());
     let rate = (BULK_POSTS * BULK_SIZE) as f64 / begun.elapsed().as_secs_f64();
     tell("receiver_bulk_posts", rate, "images/s");
     tell("receiver_resident", stack.receiver.resident_megabytes(), "MB");
@@ -253,7 +263,7 @@ async fn accepting() {
 
     let pages = (0..200).map(|_| reqwest::get(stack.frontend.url("/")));
     for page in pages {
-        assert!(page.await.unwrap().text().await.unwrap().contains("single_"));
+        assert!(page.await.unwrap().text().await.unwrap().contains("bulk_"));
     }
     tell("frontend_resident", stack.frontend.resident_megabytes(), "MB");
 }
