@@ -146,7 +146,10 @@ impl Classifier {
     pub(crate) fn of_error(self, error: &(dyn Error + 'static), short: bool) -> Verdict {
         let outcome = if let Some(error) = find::<CallError>(error) {
             match error {
-                CallError::CircuitOpen { .. } | CallError::TrialRunning { .. } => Outcome::Ignored,
+                CallError::CircuitOpen { .. }
+                | CallError::TrialRunning { .. }
+                | CallError::NoEndpoint { .. }
+                | CallError::QueueFull { .. } => Outcome::Ignored,
                 CallError::NotConnected { .. } | CallError::Broken { .. } => Outcome::Failure,
                 CallError::NotProcessed { .. } => Outcome::Overload,
                 CallError::NotGrpc { status, .. } => not_grpc_outcome(*status),

@@ -9,12 +9,13 @@ use tonic::metadata::AsciiMetadataValue;
 use tonic::{Code, Status};
 
 use crate::settings::SettingsError;
+use crate::status_details;
 
 /// A target that cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The address is not an `http://HOST:PORT`.
-    #[error("address {address:?} of target {target:?} is not usable, expected http://HOST:PORT: {reason}")]
+    /// The address is none that a target can have.
+    #[error("address {address:?} of target {target:?} is not usable: {reason}")]
     Address {
         /// The target.
         target: String,
@@ -62,6 +63,26 @@ pub enum CallError {
         /// What the last attempt to connect met.
         reason: Arc<str>,
     },
+    /// No endpoint of the target takes calls: the call was not sent.
+    #[error("no endpoint: {reason}")]
+    NoEndpoint {
+        /// The target.
+        target: Arc<str>,
+        /// Why the one that is asked again soonest does not, or why there is none.
+        reason: Arc<str>,
+        /// When one of them is asked again whether it is well.
+        retry_in: Option<Duration>,
+    },
+    /// As many calls are in flight and in wait as may be: the call was not sent.
+    #[error("queue full: {in_flight} calls are in flight and {in_wait} wait")]
+    QueueFull {
+        /// The target.
+        target: Arc<str>,
+        /// The limit of those in flight.
+        in_flight: usize,
+        /// The limit of those that wait.
+        in_wait: usize,
+    },
     /// The server said that it did not process the call: a refused stream, or a connection that it is closing.
     #[error("not processed by the server: {reason}")]
     NotProcessed {
@@ -98,6 +119,16 @@ pub enum CallError {
         /// Whether the call was sent. If not, the server certainly knows nothing of it.
         sent: bool,
     },
+}
+
+/// A call that failed, and how far it came.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    error: CallError,
+    /// The last endpoint that it was tried at.
+    endpoint: Option<Arc<str>>,
+    /// How many tries may have reached a server.
+    tries: u32,
 }
 
 /// A failed call, by what its caller can conclude.
@@ -220,6 +251,8 @@ impl CallError {
             Self::CircuitOpen { target, .. }
             | Self::TrialRunning { target }
             | Self::NotConnected { target, .. }
+            | Self::NoEndpoint { target, .. }
+            | Self::QueueFull { target, .. }
             | Self::NotProcessed { target, .. }
             | Self::Broken { target, .. }
             | Self::NotGrpc { target, .. }
@@ -231,6 +264,7 @@ impl CallError {
     pub fn retry_in(&self) -> Option<Duration> {
         match self {
             Self::CircuitOpen { retry_in, .. } => Some(*retry_in),
+            Self::NoEndpoint { retry_in, .. } => *retry_in,
             _ => None,
         }
     }
@@ -241,6 +275,8 @@ impl CallError {
             Self::CircuitOpen { .. }
             | Self::TrialRunning { .. }
             | Self::NotConnected { .. }
+            | Self::NoEndpoint { .. }
+            | Self::QueueFull { .. }
             | Self::NotProcessed { .. }
             | Self::DeadlinePassed { sent: false, .. } => CallFailure::NotSent,
             Self::Broken { .. } => CallFailure::Broken,
@@ -265,17 +301,68 @@ impl CallError {
         }
     }
 
+    /// Whether a try that ended so certainly was not processed, and may be made elsewhere at once.
+    pub(crate) fn is_unsent(&self) -> bool {
+        matches!(self, Self::NotConnected { .. } | Self::NotProcessed { .. })
+    }
+
+    /// The word for it in details and metrics: stable, in gRPC's form of an `ErrorInfo.reason`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::CircuitOpen { .. } => "CIRCUIT_OPEN",
+            Self::TrialRunning { .. } => "TRIAL_RUNNING",
+            Self::NotConnected { .. } => "NOT_CONNECTED",
+            Self::NoEndpoint { .. } => "NO_ENDPOINT",
+            Self::QueueFull { .. } => "QUEUE_FULL",
+            Self::NotProcessed { .. } => "NOT_PROCESSED",
+            Self::Broken { .. } => "BROKEN",
+            Self::NotGrpc { .. } => "NOT_GRPC",
+            Self::DeadlinePassed { .. } => "DEADLINE_PASSED",
+        }
+    }
+
     /// The error as gRPC has it: a message with the target, the metadata `mesh-target`, `mesh-reason` and, where
-    /// it is known, `mesh-retry-in-ms`; and this error as its source.
+    /// it is known, `mesh-retry-in-ms`; `google.rpc.ErrorInfo` and `RetryInfo` as details; and this error as its
+    /// source.
     pub fn into_status(self) -> Status {
-        let mut status = Status::new(self.code(), format!("{}: {self}", self.target()));
+        Failed::new(self, None, 0).into_status()
+    }
+}
+
+// === impl Failed ===
+
+impl Failed {
+    pub(crate) fn new(error: CallError, endpoint: Option<Arc<str>>, tries: u32) -> Self {
+        Self {
+            error,
+            endpoint,
+            tries,
+        }
+    }
+
+    pub(crate) fn into_status(self) -> Status {
+        let Self {
+            error,
+            endpoint,
+            tries,
+        } = self;
+        let at = endpoint.as_deref().map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
+        let message = format!("{}{at}: {error}", error.target());
+        let details = status_details::encode(&error, endpoint.as_deref(), tries, &message);
+        let mut status = Status::with_details(error.code(), message, details.into());
         let metadata = status.metadata_mut();
-        metadata.insert("mesh-target", ascii(self.target()));
-        metadata.insert("mesh-reason", ascii(&self.to_string()));
-        if let Some(retry_in) = self.retry_in() {
+        metadata.insert("mesh-target", ascii(error.target()));
+        metadata.insert("mesh-reason", ascii(&error.to_string()));
+        if let Some(endpoint) = &endpoint {
+            metadata.insert("mesh-endpoint", ascii(endpoint));
+        }
+        if tries > 0 {
+            metadata.insert("mesh-tries", ascii(&tries.to_string()));
+        }
+        if let Some(retry_in) = error.retry_in() {
             metadata.insert("mesh-retry-in-ms", ascii(&retry_in.as_millis().to_string()));
         }
-        status.set_source(Arc::new(self));
+        status.set_source(Arc::new(error));
         status
     }
 }

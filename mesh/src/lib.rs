@@ -36,12 +36,15 @@ pub mod metric_names;
 
 mod availability;
 mod backoff;
+mod balancer;
+mod call;
 mod classify;
 mod deadline;
+mod discovery;
 mod error;
 mod probe;
 mod settings;
-mod supervisor;
+mod status_details;
 mod target;
 mod transport;
 
@@ -51,10 +54,11 @@ mod args;
 #[cfg(feature = "clap")]
 pub use args::MeshArgs;
 pub use availability::{Availability, AvailabilityState};
+pub use call::{DescriptorError, Idempotency, MeshChannel, MeshFuture, Methods};
 pub use error::{BuildError, CallError, CallFailure, failure_of};
 pub use probe::Probe;
 pub use settings::{Settings, SettingsError};
-pub use target::{MeshChannel, MeshFuture, Snapshot, Target, TargetBuilder};
+pub use target::{Snapshot, Target, TargetBuilder};
 
 /// Any error that a service of tower may give.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -21,3 +21,13 @@ pub const CONNECTION_UP: &str = "mesh_connection_up";
 pub const PROBES: &str = "mesh_probes_total";
 /// Gauge: 1 while the target is available, else 0.
 pub const AVAILABLE: &str = "mesh_available";
+/// Gauge: how many endpoints the target has.
+pub const ENDPOINTS: &str = "mesh_endpoints";
+/// Counter of further tries of calls that may be repeated.
+pub const RETRIES: &str = "mesh_retries_total";
+/// Counter of tries that certainly were not processed and went to another endpoint at once.
+pub const RESENDS: &str = "mesh_resends_total";
+/// Counter of tries that the budget did not allow.
+pub const RETRIES_OVER_BUDGET: &str = "mesh_retries_over_budget_total";
+/// Counter of calls refused because too many were in flight and in wait.
+pub const QUEUE_FULL: &str = "mesh_queue_full_total";

@@ -1,5 +1,6 @@
 //! Asking a target whether it is well.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
@@ -8,7 +9,7 @@ use tonic::{Code, Request};
 use tonic_prost::ProstCodec;
 
 use crate::error::chain;
-use crate::transport::Endpoint;
+use crate::transport::{Direct, Link, LinkState, Origin};
 
 /// How a target that is not well is asked whether it is again.
 ///
@@ -16,7 +17,7 @@ use crate::transport::Endpoint;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Probe {
-    /// `grpc.health.v1.Health/Check`; well is `SERVING`.
+    /// `grpc.health.v1.Health`: `Check` while the endpoint is not well, `Watch` while it is; well is `SERVING`.
     GrpcHealth {
         /// The service to ask for; empty for the server as a whole.
         service: String,
@@ -71,39 +72,79 @@ pub(crate) fn jittered(interval: Duration) -> Duration {
 // === impl Probe ===
 
 impl Probe {
-    /// Asks once, within the endpoint's deadline. The circuit is not asked and not told.
-    pub(crate) async fn ask(&self, endpoint: Endpoint) -> Finding {
+    /// Asks once over this connection. The circuit is not asked and not told.
+    pub(crate) fn ask(
+        &self,
+        link: Link,
+        origin: Arc<Origin>,
+        timeout: Duration,
+    ) -> impl Future<Output = Finding> + Send + use<> {
+        let probe = self.clone();
+        async move {
+            let LinkState::Up(sender) = link.state else {
+                return Finding::Unwell("no connection".to_owned());
+            };
+            probe.ask_over(Direct::new(sender, origin, timeout)).await
+        }
+    }
+
+    async fn ask_over(&self, way: Direct) -> Finding {
         match self {
             Self::GrpcHealth { service } => {
                 let request = HealthRequest {
                     service: service.clone(),
                 };
                 let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
-                let answer = call::<_, HealthResponse>(endpoint, path, request).await;
+                let answer = call::<_, HealthResponse>(way, path, request).await;
                 judge(answer, |response| response.status == SERVING, "not serving")
             }
             Self::FaceRecog => {
                 let path = PathAndQuery::from_static("/facerecog.HealthCheck/HealthCheck");
-                let answer = call::<_, Ready>(endpoint, path, Empty {}).await;
+                let answer = call::<_, Ready>(way, path, Empty {}).await;
                 judge(answer, |response| response.ready, "not ready")
             }
-            Self::Connect => match endpoint.connection().watch().borrow().is_up() {
-                true => Finding::Well,
-                false => Finding::Unwell("no connection".to_owned()),
-            },
+            Self::Connect => Finding::Well,
         }
+    }
+
+    /// Follows the health of an endpoint that is well: comes back when it says that it is so no longer. Where the
+    /// server does not tell by itself, it never does. Without a time limit; cancel safe.
+    pub(crate) async fn follow(&self, link: Link, origin: Arc<Origin>) -> Finding {
+        if let (Self::GrpcHealth { service }, LinkState::Up(sender)) = (self, link.state)
+            && let Some(unwell) = watch_health(Direct::unlimited(sender, origin), service).await
+        {
+            return unwell;
+        }
+        std::future::pending().await
     }
 }
 
-async fn call<M1, M2>(endpoint: Endpoint, path: PathAndQuery, request: M1) -> Result<M2, tonic::Status>
+/// `grpc.health.v1.Health/Watch` until it says something else than `SERVING`; `None` where it ends or is not there.
+async fn watch_health(way: Direct, service: &str) -> Option<Finding> {
+    let request = HealthRequest {
+        service: service.to_owned(),
+    };
+    let path = PathAndQuery::from_static("/grpc.health.v1.Health/Watch");
+    let mut client = Grpc::new(way);
+    client.ready().await.ok()?;
+    let codec: ProstCodec<HealthRequest, HealthResponse> = ProstCodec::default();
+    let answer = client.server_streaming(Request::new(request), path, codec).await;
+    let mut messages = answer.ok()?.into_inner();
+    while let Ok(Some(message)) = messages.message().await {
+        if message.status != SERVING {
+            return Some(Finding::Unwell("health probe: not serving".to_owned()));
+        }
+    }
+    None
+}
+
+async fn call<M1, M2>(way: Direct, path: PathAndQuery, request: M1) -> Result<M2, tonic::Status>
 where
     M1: prost::Message + Send + Sync + 'static,
     M2: prost::Message + Default + Send + Sync + 'static,
 {
     let codec: ProstCodec<M1, M2> = ProstCodec::default();
-    let response = Grpc::new(endpoint)
-        .unary(Request::new(request), path, codec)
-        .await?;
+    let response = Grpc::new(way).unary(Request::new(request), path, codec).await?;
     Ok(response.into_inner())
 }
 

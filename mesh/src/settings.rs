@@ -42,6 +42,23 @@ pub struct Settings {
     pub probe_interval: Duration,
     /// What one probe may take; 1 s.
     pub probe_timeout: Duration,
+    /// How often a call that may be repeated is tried in all, the first try included; at least 1, by default 3. What
+    /// certainly was not processed goes to another endpoint beside this count.
+    pub tries: u32,
+    /// Tries beyond the first as a part of the first tries that ended in the last ten seconds, 0 to 1; 0.2.
+    pub retry_budget: f64,
+    /// Tries beyond the first that are allowed each second where that part gives less; 1.
+    pub retry_floor: f64,
+    /// What a further try at the *same* endpoints waits at first; doubled for each more, with jitter; 50 ms.
+    pub retry_backoff: Duration,
+    /// Bytes of a request that are kept to send it again; a larger one is sent once. 64 KiB.
+    pub replay_limit: usize,
+    /// Calls in flight, to the end of their responses; at least 1, by default 1,024.
+    pub in_flight_limit: usize,
+    /// Calls that wait for one of those to end; more are refused. 1,024.
+    pub wait_limit: usize,
+    /// The time in which an endpoint that is new or well again comes to its full share; 2 s.
+    pub ramp: Duration,
 }
 
 impl Default for Settings {
@@ -58,6 +75,14 @@ impl Default for Settings {
             tcp_user_timeout: Duration::from_secs(15),
             probe_interval: Duration::from_secs(1),
             probe_timeout: Duration::from_secs(1),
+            tries: 3,
+            retry_budget: 0.2,
+            retry_floor: 1.0,
+            retry_backoff: Duration::from_millis(50),
+            replay_limit: 64 << 10,
+            in_flight_limit: 1_024,
+            wait_limit: 1_024,
+            ramp: Duration::from_secs(2),
         }
     }
 }
@@ -94,26 +119,53 @@ impl Settings {
     /// # Errors
     /// Names the first setting that cannot be.
     pub fn validate(&self) -> Result<(), SettingsError> {
-        if self.consecutive_failures == 0 {
-            return Err(SettingsError {
-                setting: "consecutive_failures",
-                value: "0".to_owned(),
-                expected: "at least 1",
-            });
-        }
-        if !(0.0..=1.0).contains(&self.open_jitter) {
-            return Err(SettingsError {
-                setting: "open_jitter",
-                value: self.open_jitter.to_string(),
-                expected: "a number from 0 to 1",
-            });
-        }
-        if self.open_longest < self.open_first {
-            return Err(SettingsError {
-                setting: "open_longest",
-                value: format!("{:?}", self.open_longest),
-                expected: "at least open_first",
-            });
+        let checks = [
+            (
+                "consecutive_failures",
+                self.consecutive_failures.to_string(),
+                self.consecutive_failures >= 1,
+                "at least 1",
+            ),
+            (
+                "open_jitter",
+                self.open_jitter.to_string(),
+                (0.0..=1.0).contains(&self.open_jitter),
+                "a number from 0 to 1",
+            ),
+            (
+                "open_longest",
+                format!("{:?}", self.open_longest),
+                self.open_longest >= self.open_first,
+                "at least open_first",
+            ),
+            ("tries", self.tries.to_string(), self.tries >= 1, "at least 1"),
+            (
+                "retry_budget",
+                self.retry_budget.to_string(),
+                (0.0..=1.0).contains(&self.retry_budget),
+                "a number from 0 to 1",
+            ),
+            (
+                "retry_floor",
+                self.retry_floor.to_string(),
+                self.retry_floor.is_finite() && self.retry_floor >= 0.0,
+                "a number from 0",
+            ),
+            (
+                "in_flight_limit",
+                self.in_flight_limit.to_string(),
+                self.in_flight_limit >= 1,
+                "at least 1",
+            ),
+        ];
+        for (setting, value, holds, expected) in checks {
+            if !holds {
+                return Err(SettingsError {
+                    setting,
+                    value,
+                    expected,
+                });
+            }
         }
         let durations = [
             ("open_first", self.open_first),
@@ -125,6 +177,8 @@ impl Settings {
             ("tcp_user_timeout", self.tcp_user_timeout),
             ("probe_interval", self.probe_interval),
             ("probe_timeout", self.probe_timeout),
+            ("retry_backoff", self.retry_backoff),
+            ("ramp", self.ramp),
         ];
         for (setting, value) in durations {
             if value < SHORTEST || value > LONGEST {

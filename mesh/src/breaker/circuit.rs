@@ -117,6 +117,11 @@ impl Circuit {
         }
     }
 
+    /// The same at a time that the caller has read already.
+    pub(crate) fn admit_at(&self, _now: Instant) -> Result<Permit, CallError> {
+        self.admit()
+    }
+
     /// Whether a call would be let through now; takes no slot.
     pub(crate) fn would_admit(&self) -> Result<(), Refusal> {
         self.breaker().would_admit(Instant::now())

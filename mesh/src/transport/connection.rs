@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::Origin;
 use super::connector::{Connector, Sender};
 use crate::metric_names;
 use crate::probe::jittered;
@@ -15,8 +17,9 @@ use crate::probe::jittered;
 #[derive(Debug)]
 pub(crate) struct Connection {
     link: watch::Receiver<Link>,
-    /// The number of the attempt that somebody is waiting for.
-    wanted: watch::Sender<u64>,
+    /// The live connection, for every call to read without a lock.
+    live: Arc<ArcSwapOption<Sender>>,
+    origin: Arc<Origin>,
     keeper: AbortHandle,
 }
 
@@ -34,16 +37,16 @@ pub(crate) enum LinkState {
     Connecting,
     /// The attempt made a connection, and it lives.
     Up(Sender),
-    /// The attempt failed, or its connection broke at once. The next one comes by itself at `retry_at`, or as soon
-    /// as a call wants it.
+    /// The attempt failed, or its connection broke at once. The next one comes by itself at `retry_at`.
     Down { reason: Arc<str>, retry_at: Instant },
 }
 
 struct Keeper {
     target: Arc<str>,
+    endpoint: Arc<str>,
     connector: Connector,
     link: watch::Sender<Link>,
-    wanted: watch::Receiver<u64>,
+    live: Arc<ArcSwapOption<Sender>>,
     keepalive: Duration,
     retry_interval: Duration,
     up: metrics::Gauge,
@@ -58,6 +61,7 @@ impl Connection {
     /// Begins to connect. Must be called within a tokio runtime.
     pub(crate) fn keep(
         target: Arc<str>,
+        endpoint: Arc<str>,
         connector: Connector,
         keepalive: Duration,
         retry_interval: Duration,
@@ -66,20 +70,31 @@ impl Connection {
             attempt: 1,
             state: LinkState::Connecting,
         });
-        let (wanted, wanted_receiver) = watch::channel(1);
-        let up = metrics::gauge!(metric_names::CONNECTION_UP, "target" => target.to_string());
+        let live = Arc::new(ArcSwapOption::empty());
+        let origin = connector.origin().clone();
+        let up = metrics::gauge!(
+            metric_names::CONNECTION_UP,
+            "target" => target.to_string(),
+            "endpoint" => endpoint.to_string(),
+        );
         up.set(0.0);
         let keeper = Keeper {
             target,
+            endpoint,
             connector,
             link: link_sender,
-            wanted: wanted_receiver,
+            live: live.clone(),
             keepalive,
             retry_interval,
             up,
         };
         let keeper = tokio::spawn(keeper.run()).abort_handle();
-        Self { link, wanted, keeper }
+        Self {
+            link,
+            live,
+            origin,
+            keeper,
+        }
     }
 
     /// What there is of the connection, to watch it.
@@ -87,46 +102,21 @@ impl Connection {
         self.link.clone()
     }
 
-    /// A live connection of attempt `at_least` or later. With none there, waits for one attempt to make it: the one
-    /// that is under way, else a new one at once. Cancel safe.
-    ///
-    /// # Errors
-    /// Why that attempt failed.
-    pub(super) async fn live(&self, at_least: u64) -> Result<(u64, Sender), Arc<str>> {
-        let mut link = self.link.clone();
-        // The attempt whose failure is the answer.
-        let mut awaited: Option<u64> = None;
-        loop {
-            let attempt = {
-                let now = link.borrow_and_update();
-                let next = match &now.state {
-                    LinkState::Up(sender) if now.attempt >= at_least && !sender.is_closed() => {
-                        return Ok((now.attempt, sender.clone()));
-                    }
-                    LinkState::Down { reason, .. }
-                        if awaited.is_some_and(|awaited| now.attempt >= awaited) =>
-                    {
-                        return Err(reason.clone());
-                    }
-                    LinkState::Connecting => now.attempt,
-                    // A connection that is up and cannot be used is closed, and its keeper is about to notice.
-                    LinkState::Up(_) | LinkState::Down { .. } => now.attempt + 1,
-                };
-                *awaited.get_or_insert(next)
-            };
-            self.want(attempt);
-            if link.changed().await.is_err() {
-                return Err("the target was dropped".into());
-            }
-        }
+    /// The way to send a call, while there is a live connection.
+    pub(crate) fn sender(&self) -> Option<Sender> {
+        let live = self.live.load();
+        let sender = live.as_ref()?;
+        // A connection that is closing is noticed here before its keeper has got round to it.
+        (!sender.is_closed()).then(|| Sender::clone(sender))
     }
 
-    fn want(&self, attempt: u64) {
-        self.wanted.send_if_modified(|wanted| {
-            let more = attempt > *wanted;
-            *wanted = attempt.max(*wanted);
-            more
-        });
+    pub(crate) fn is_up(&self) -> bool {
+        self.link.borrow().is_up()
+    }
+
+    /// What calls over it are addressed to.
+    pub(crate) fn origin(&self) -> &Arc<Origin> {
+        &self.origin
     }
 }
 
@@ -162,14 +152,7 @@ impl Keeper {
                         retry_at: Instant::now() + wait,
                     },
                 );
-                tokio::select! {
-                    () = tokio::time::sleep(wait) => {}
-                    wanted = self.wanted.wait_for(|wanted| *wanted > attempt) => {
-                        if wanted.is_err() {
-                            return;
-                        }
-                    }
-                }
+                tokio::time::sleep(wait).await;
             }
             attempt += 1;
         }
@@ -180,17 +163,19 @@ impl Keeper {
         self.publish(attempt, LinkState::Connecting);
         match self.connector.connect(self.keepalive).await {
             Ok((sender, driver)) => {
+                self.live.store(Some(Arc::new(sender.clone())));
                 self.publish(attempt, LinkState::Up(sender));
                 self.up.set(1.0);
-                tracing::info!(target_name = &*self.target, "connected");
+                tracing::info!(target_name = &*self.target, endpoint = &*self.endpoint, "connected");
                 // Ends when the connection does, or when the server wants no new calls on it; calls under way then
                 // end on a task of hyper's.
                 let end = driver.await;
+                self.live.store(None);
                 self.up.set(0.0);
                 (self.closed(end), true)
             }
             Err(reason) => {
-                tracing::debug!(target_name = &*self.target, reason = &*reason, "cannot connect");
+                tracing::debug!(target_name = &*self.target, endpoint = &*self.endpoint, reason = &*reason, "cannot connect");
                 (reason, false)
             }
         }
@@ -202,11 +187,11 @@ impl Keeper {
 
     fn closed(&mut self, end: hyper::Result<()>) -> Arc<str> {
         let Err(error) = end else {
-            tracing::info!(target_name = &*self.target, "connection closed");
+            tracing::info!(target_name = &*self.target, endpoint = &*self.endpoint, "connection closed");
             return "connection closed by the server".into();
         };
         let reason: Arc<str> = crate::error::chain(&error).into();
-        tracing::warn!(target_name = &*self.target, reason = &*reason, "connection broke");
+        tracing::warn!(target_name = &*self.target, endpoint = &*self.endpoint, reason = &*reason, "connection broke");
         let complains = crate::error::find::<h2::Error>(&error)
             .is_some_and(|error| error.is_go_away() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM));
         if complains {
@@ -229,13 +214,12 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::Settings;
-    use crate::transport::Address;
+    use crate::transport::connector::test_connector;
 
     #[tokio::test]
     async fn a_server_that_complains_of_pings_is_pinged_half_as_often() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = Address::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let connector = test_connector(listener.local_addr().unwrap());
         tokio::spawn(async move {
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
@@ -244,16 +228,16 @@ mod tests {
                 tokio::spawn(async move { while server.accept().await.is_some() {} });
             }
         });
-        let (wanted, wanted_receiver) = watch::channel(1);
         let mut keeper = Keeper {
             target: "test".into(),
-            connector: Connector::new(address, &Settings::default()),
+            endpoint: "test".into(),
+            connector,
             link: watch::channel(Link {
                 attempt: 0,
                 state: LinkState::Connecting,
             })
             .0,
-            wanted: wanted_receiver,
+            live: Arc::default(),
             keepalive: Duration::from_secs(10),
             retry_interval: Duration::from_secs(1),
             up: metrics::Gauge::noop(),
@@ -266,6 +250,5 @@ mod tests {
         keeper.keepalive = LONGEST_KEEPALIVE;
         keeper.keep_once(1).await;
         assert_eq!(keeper.keepalive, LONGEST_KEEPALIVE);
-        drop(wanted);
     }
 }

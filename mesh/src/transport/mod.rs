@@ -1,11 +1,15 @@
-//! All that touches a connection: making it, keeping it, and sending a call over it. What leaves this module is a
-//! service of HTTP requests, so hyper can be exchanged here and nowhere else.
+//! All that touches a connection: making it, keeping it, and sending a call over it. What leaves this module is
+//! HTTP requests and responses, so hyper can be exchanged here and nowhere else.
 
 mod connection;
 mod connector;
 mod details;
-mod endpoint;
+mod direct;
+mod exchange;
+mod origin;
 
 pub(crate) use connection::{Connection, Link, LinkState};
-pub(crate) use connector::{Address, Connector};
-pub(crate) use endpoint::Endpoint;
+pub(crate) use connector::{Connector, Sender};
+pub(crate) use direct::Direct;
+pub(crate) use exchange::{ExchangeBody, exchange, late};
+pub(crate) use origin::Origin;

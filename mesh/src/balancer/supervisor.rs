@@ -1,5 +1,5 @@
-//! The task that watches over a target: probes it while it is not well, and publishes its availability. It runs
-//! whether anybody calls or not, so an idle target heals, too.
+//! The task that watches over an endpoint: probes it while it is not well, and says whether it is in the choice.
+//! It runs whether anybody calls or not, so an idle endpoint heals, too.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,22 +9,28 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::availability::Availability;
+use super::Load;
+use super::endpoint::{Out, Standing};
 use crate::breaker::{Circuit, CircuitState, CircuitStatus};
 use crate::metric_names;
 use crate::probe::{Finding, Probe, jittered};
-use crate::transport::{Endpoint, Link, LinkState};
+use crate::transport::{Connection, Link, LinkState};
 
-pub(crate) struct Supervisor {
-    pub(crate) target: Arc<str>,
-    pub(crate) circuit: Circuit,
-    pub(crate) endpoint: Endpoint,
-    pub(crate) probe: Probe,
-    pub(crate) interval: Duration,
-    pub(crate) availability: watch::Sender<Availability>,
+pub(super) struct Supervisor {
+    pub(super) target: Arc<str>,
+    pub(super) endpoint: Arc<str>,
+    pub(super) circuit: Circuit,
+    pub(super) connection: Arc<Connection>,
+    pub(super) load: Arc<Load>,
+    pub(super) probe: Probe,
+    pub(super) interval: Duration,
+    pub(super) timeout: Duration,
+    pub(super) standing: watch::Sender<Standing>,
+    /// Counts the changes of any endpoint of the target.
+    pub(super) changed: watch::Sender<u64>,
 }
 
-/// What is known of the target beside its circuit and its link.
+/// What is known of the endpoint beside its circuit and its link.
 struct Health {
     /// The attempt whose connection the last finding is about.
     attempt: u64,
@@ -44,8 +50,8 @@ struct Asking {
 
 impl Supervisor {
     /// Runs until it is aborted, or the connection's keeper ends.
-    pub(crate) async fn run(self) {
-        let mut links = self.endpoint.connection().watch();
+    pub(super) async fn run(self) {
+        let mut links = self.connection.watch();
         let mut statuses = self.circuit.watch();
         let mut health = Health {
             attempt: 0,
@@ -53,9 +59,9 @@ impl Supervisor {
             next: Instant::now(),
         };
         let mut asking: Option<Asking> = None;
+        let mut following: Option<Asking> = None;
         let mut told_down: u64 = 0;
         let mut was_open = false;
-        self.gauge(false);
         loop {
             let link = links.borrow_and_update().clone();
             let status = statuses.borrow_and_update().clone();
@@ -78,7 +84,12 @@ impl Supervisor {
             if !wants_probe {
                 asking = None;
             } else if asking.is_none() && (health.attempt != link.attempt || Instant::now() >= health.next) {
-                asking = Some(self.ask(link.attempt, status.generation));
+                asking = Some(self.ask(&link, status.generation));
+            }
+            if wants_probe || !link.is_up() {
+                following = None;
+            } else if following.as_ref().is_none_or(|following| following.attempt != link.attempt) {
+                following = Some(self.follow(&link, status.generation));
             }
             self.publish(&link, &status, &health);
 
@@ -88,6 +99,11 @@ impl Supervisor {
                 finding = answer(&mut asking) => {
                     if let Some(asked) = asking.take() {
                         self.found(asked, finding, &mut health);
+                    }
+                }
+                finding = answer(&mut following) => {
+                    if let Some(followed) = following.take() {
+                        self.found(followed, finding, &mut health);
                     }
                 }
                 () = sleep_until(health.next), if wants_probe && asking.is_none() => {}
@@ -103,12 +119,21 @@ impl Supervisor {
             && health.finding == Some(Finding::Well)
     }
 
-    fn ask(&self, attempt: u64, generation: u64) -> Asking {
-        let (probe, endpoint) = (self.probe.clone(), self.endpoint.clone());
+    fn ask(&self, link: &Link, generation: u64) -> Asking {
+        let asking = self.probe.ask(link.clone(), self.connection.origin().clone(), self.timeout);
         Asking {
-            attempt,
+            attempt: link.attempt,
             generation,
-            answer: Box::pin(async move { probe.ask(endpoint).await }),
+            answer: Box::pin(asking),
+        }
+    }
+
+    fn follow(&self, link: &Link, generation: u64) -> Asking {
+        let (probe, link, origin) = (self.probe.clone(), link.clone(), self.connection.origin().clone());
+        Asking {
+            attempt: link.attempt,
+            generation,
+            answer: Box::pin(async move { probe.follow(link, origin).await }),
         }
     }
 
@@ -123,72 +148,66 @@ impl Supervisor {
                 "failed"
             }
         };
-        metrics::counter!(metric_names::PROBES, "target" => self.target.to_string(), "result" => result)
-            .increment(1);
-        tracing::debug!(target_name = &*self.target, result, "probed");
+        metrics::counter!(
+            metric_names::PROBES,
+            "target" => self.target.to_string(),
+            "endpoint" => self.endpoint.to_string(),
+            "result" => result,
+        )
+        .increment(1);
+        tracing::debug!(target_name = &*self.target, endpoint = &*self.endpoint, result, "probed");
         health.attempt = asked.attempt;
         health.finding = Some(finding);
         health.next = Instant::now() + jittered(self.interval);
     }
 
     fn publish(&self, link: &Link, status: &CircuitStatus, health: &Health) {
-        let Some(now) = self.judge(link, status, health) else {
+        let now = self.judge(link, status, health);
+        let before = self.standing.borrow().clone();
+        if now == before {
             return;
+        }
+        if now == Standing::Ready && matches!(before, Standing::Trial | Standing::Out { .. }) {
+            self.load.ramp_up(Instant::now());
+        }
+        self.standing.send_replace(now);
+        self.changed.send_modify(|changes| *changes += 1);
+    }
+
+    fn judge(&self, link: &Link, status: &CircuitStatus, health: &Health) -> Standing {
+        // What was out stays out until it is known to be well; everything else is worth waiting for.
+        let unknown = || match &*self.standing.borrow() {
+            out @ Standing::Out {
+                why: Out::NotConnected(_) | Out::Unwell(_),
+                ..
+            } => out.clone(),
+            _ => Standing::Waiting,
         };
-        self.availability.send_if_modified(|published| {
-            if published.state != now.state {
-                let available = now.is_available();
-                self.gauge(available);
-                tracing::info!(
-                    target_name = &*self.target,
-                    available,
-                    reason = &*now.reason,
-                    "availability changed"
-                );
-            }
-            // That another probe has failed is no news to wake anybody for.
-            let silent = Availability {
-                retry_at: now.retry_at,
-                ..published.clone()
-            } == now;
-            *published = now;
-            !silent
-        });
-    }
-
-    fn gauge(&self, available: bool) {
-        metrics::gauge!(metric_names::AVAILABLE, "target" => self.target.to_string())
-            .set(f64::from(u8::from(available)));
-    }
-
-    /// `None` while it is not known yet: what was published stands.
-    fn judge(&self, link: &Link, status: &CircuitStatus, health: &Health) -> Option<Availability> {
         if status.state == CircuitState::Open {
-            let reason = match &status.last_failure {
-                Some(why) => format!("circuit open after: {why}"),
-                None => "circuit open".to_owned(),
-            };
             let retry_at = match &link.state {
                 LinkState::Down { retry_at, .. } => *retry_at,
                 LinkState::Connecting | LinkState::Up(_) => health.next,
             };
-            return Some(Availability::no(reason, Some(retry_at)));
+            return Standing::Out {
+                why: Out::CircuitOpen(status.last_failure.clone()),
+                retry_at: Some(retry_at),
+            };
         }
         match &link.state {
-            LinkState::Down { reason, retry_at } => Some(Availability::no(
-                format!("no connection: {reason}"),
-                Some(*retry_at),
-            )),
-            LinkState::Connecting => None,
-            LinkState::Up(_) if health.attempt != link.attempt => None,
+            LinkState::Down { reason, retry_at } => Standing::Out {
+                why: Out::NotConnected(reason.clone()),
+                retry_at: Some(*retry_at),
+            },
+            LinkState::Connecting => unknown(),
+            LinkState::Up(_) if health.attempt != link.attempt => unknown(),
             LinkState::Up(_) => match &health.finding {
-                None => None,
-                Some(Finding::Unwell(reason)) => Some(Availability::no(reason.clone(), Some(health.next))),
-                Some(Finding::Well) if status.state == CircuitState::HalfOpen => Some(Availability::yes(
-                    "one call is let through, its result decides",
-                    true,
-                )),
-                Some(Finding::Well) => Some(Availability::yes("well", false)),
+                None => unknown(),
+                Some(Finding::Unwell(reason)) => Standing::Out {
+                    why: Out::Unwell(reason.clone()),
+                    retry_at: Some(health.next),
+                },
+                Some(Finding::Well) if status.state == CircuitState::HalfOpen => Standing::Trial,
+                Some(Finding::Well) => Standing::Ready,
             },
         }
     }

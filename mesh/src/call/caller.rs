@@ -1,0 +1,382 @@
+//! Making a call: waiting for an endpoint, sending, and trying again where that is allowed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{HeaderMap, Request, Response};
+use rand::RngExt;
+use tokio::time::{Instant, sleep, timeout_at};
+use tonic::body::Body;
+use tonic::{Code, Status};
+
+use super::{Budget, Bulkhead, Idempotency, MeshBody, Methods, Replay, Slot};
+use crate::balancer::{Picked, Picker, Unpicked};
+use crate::breaker::{JudgedBody, Outcome};
+use crate::classify::Classifier;
+use crate::deadline::Deadline;
+use crate::error::{CallError, Failed};
+use crate::metric_names;
+use crate::settings::Settings;
+use crate::transport::{Origin, exchange, late};
+
+/// All that the calls to one target share.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) target: Arc<str>,
+    pub(crate) origin: Origin,
+    pub(crate) settings: Settings,
+    pub(crate) picker: Arc<Picker>,
+    pub(crate) methods: Methods,
+    pub(crate) classifier: Classifier,
+    pub(crate) bulkhead: Bulkhead,
+    pub(crate) budget: Budget,
+    pub(crate) meters: Meters,
+}
+
+#[derive(Debug)]
+pub(crate) struct Meters {
+    retries: metrics::Counter,
+    resends: metrics::Counter,
+    over_budget: metrics::Counter,
+    queue_full: metrics::Counter,
+}
+
+/// One call as it goes on.
+struct Course {
+    parts: Parts,
+    replay: Replay,
+    deadline: Deadline,
+    idempotent: bool,
+    /// The endpoints that have been tried, by id.
+    tried: Vec<u64>,
+    /// The last of them.
+    endpoint: Option<Arc<str>>,
+    /// Tries that may have reached a server.
+    tries: u32,
+    /// Tries that certainly were not processed.
+    unsent: u32,
+}
+
+/// How a try ended.
+enum Ended {
+    /// With an answer for the caller.
+    Answer(Response<MeshBody>),
+    /// With an answer that says to come again; it is the caller's if nothing better comes.
+    Refusal(Response<MeshBody>, Pushback),
+    /// Without an answer.
+    Error(CallError),
+}
+
+/// What a server says about coming again (`grpc-retry-pushback-ms`, gRFC A6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pushback {
+    None,
+    After(Duration),
+    Never,
+}
+
+/// How often a call that certainly was not processed is sent again, beside all counts: an endpoint that refuses
+/// every stream must not keep its callers busy.
+const MOST_RESENDS: u32 = 5;
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
+
+// === impl Caller ===
+
+impl Caller {
+    pub(crate) async fn call(self: Arc<Self>, mut request: Request<Body>) -> Result<Response<Body>, Failed> {
+        let deadline = Deadline::new(self.settings.deadline, request.headers(), Instant::now());
+        let slot = self.enter(deadline).await.map_err(|error| Failed::new(error, None, 0))?;
+        self.origin.direct(&mut request);
+        let idempotent = self.methods.idempotency(request.uri().path()) == Idempotency::Idempotent;
+        let (parts, body) = request.into_parts();
+        let course = Course {
+            parts,
+            replay: Replay::new(body, self.settings.replay_limit),
+            deadline,
+            idempotent,
+            tried: Vec::new(),
+            endpoint: None,
+            tries: 0,
+            unsent: 0,
+        };
+        let response = self.pursue(course).await?;
+        Ok(response.map(|body| Body::new(body.hold(slot))))
+    }
+
+    async fn enter(&self, deadline: Deadline) -> Result<Slot, CallError> {
+        if let Some(slot) = self.bulkhead.try_enter() {
+            return Ok(slot);
+        }
+        match timeout_at(deadline.at, self.bulkhead.enter()).await {
+            Ok(Ok(slot)) => Ok(slot),
+            Ok(Err(full)) => {
+                self.meters.queue_full.increment(1);
+                Err(CallError::QueueFull {
+                    target: self.target.clone(),
+                    in_flight: full.in_flight,
+                    in_wait: full.in_wait,
+                })
+            }
+            Err(_) => Err(late(&self.target, deadline, false)),
+        }
+    }
+
+    /// Tries until there is an answer, or no further try is allowed.
+    async fn pursue(&self, mut course: Course) -> Result<Response<MeshBody>, Failed> {
+        loop {
+            let picked = self.picked(&mut course).await;
+            let picked = picked.map_err(|error| course.failed(error))?;
+            let Some(request) = course.request() else {
+                // Only after a first try, which would have been the last if we had known.
+                return Err(course.failed(CallError::Broken {
+                    target: self.target.clone(),
+                    reason: "the request cannot be sent again".to_owned(),
+                }));
+            };
+            course.tried.push(picked.endpoint.id);
+            course.endpoint = Some(picked.endpoint.name.clone());
+            let first = course.tries == 0;
+            let ended = self.try_once(picked, request, course.deadline).await;
+            let unsent = matches!(&ended, Ended::Error(error) if error.is_unsent());
+            if unsent {
+                course.unsent += 1;
+            } else {
+                course.tries += 1;
+                if first {
+                    self.budget.first_ended(Instant::now());
+                }
+            }
+            let wait = match self.next(&course, &ended) {
+                Some(wait) => wait,
+                None => {
+                    return match ended {
+                        Ended::Answer(response) | Ended::Refusal(response, _) => Ok(response),
+                        Ended::Error(error) => Err(course.failed(error)),
+                    };
+                }
+            };
+            tracing::debug!(
+                target_name = &*self.target,
+                endpoint = course.endpoint.as_deref(),
+                tries = course.tries,
+                unsent,
+                "trying again"
+            );
+            drop(ended);
+            if !wait.is_zero() {
+                sleep(wait).await;
+            }
+        }
+    }
+
+    /// Whether to try again, and after how long.
+    fn next(&self, course: &Course, ended: &Ended) -> Option<Duration> {
+        let now = Instant::now();
+        let pushback = match ended {
+            Ended::Answer(_) => return None,
+            Ended::Error(error) if error.is_unsent() => {
+                if course.unsent > MOST_RESENDS {
+                    return None;
+                }
+                self.meters.resends.increment(1);
+                return Some(Duration::ZERO);
+            }
+            Ended::Error(CallError::Broken { .. }) => Pushback::None,
+            Ended::Error(_) => return None,
+            Ended::Refusal(_, pushback) => *pushback,
+        };
+        if !course.idempotent || course.tries >= self.settings.tries || course.replay.body().is_none() {
+            return None;
+        }
+        let wait = match pushback {
+            Pushback::Never => return None,
+            Pushback::After(wait) => wait,
+            // Another endpoint need not wait for what this one suffers from.
+            Pushback::None if self.has_untried(course) => Duration::ZERO,
+            Pushback::None => self.backoff(course.tries),
+        };
+        if now + wait >= course.deadline.at {
+            return None;
+        }
+        if !self.budget.grant(now) {
+            self.meters.over_budget.increment(1);
+            return None;
+        }
+        self.meters.retries.increment(1);
+        Some(wait)
+    }
+
+    fn has_untried(&self, course: &Course) -> bool {
+        let choice = self.picker.choice();
+        choice.ready.iter().any(|endpoint| !course.tried.contains(&endpoint.id))
+    }
+
+    /// Doubling from the first, drawn from the upper half, as gRPC's retries have it.
+    fn backoff(&self, tries: u32) -> Duration {
+        let longest = self.settings.retry_backoff * 2_u32.saturating_pow(tries.saturating_sub(1).min(10));
+        longest.mul_f64(rand::rng().random_range(0.5..=1.0))
+    }
+
+    /// An endpoint for the next try. Waits while one may be there soon.
+    async fn picked(&self, course: &mut Course) -> Result<Picked, CallError> {
+        let mut changes = None;
+        loop {
+            match self.picker.pick(&course.tried, Instant::now()) {
+                Ok(picked) => return Ok(picked),
+                // All have been tried, and there is a reason to try again: any of them.
+                Err(Unpicked::AllTried) => course.tried.clear(),
+                Err(Unpicked::Waiting) => {
+                    let Some(changes) = &mut changes else {
+                        // What changes between the pick and the subscription must not be missed.
+                        changes = Some(self.picker.changes());
+                        continue;
+                    };
+                    match timeout_at(course.deadline.at, changes.changed()).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(_)) => return Err(self.no_endpoint("the target was dropped", None)),
+                        Err(_) => return Err(late(&self.target, course.deadline, false)),
+                    }
+                }
+                Err(Unpicked::Refused(endpoint)) => {
+                    return Err(match endpoint.circuit.admit() {
+                        // It admits again, just now.
+                        Ok(permit) => {
+                            drop(permit);
+                            continue;
+                        }
+                        Err(refused) => refused,
+                    });
+                }
+                Err(Unpicked::Out {
+                    endpoint,
+                    why,
+                    retry_at,
+                    of,
+                }) => return Err(self.out(endpoint, why, retry_at, of)),
+            }
+        }
+    }
+
+    fn no_endpoint(&self, reason: impl Into<Arc<str>>, retry_in: Option<Duration>) -> CallError {
+        CallError::NoEndpoint {
+            target: self.target.clone(),
+            reason: reason.into(),
+            retry_in,
+        }
+    }
+
+    fn out(
+        &self,
+        endpoint: Option<Arc<crate::balancer::Endpoint>>,
+        why: Option<crate::balancer::Out>,
+        retry_at: Option<Instant>,
+        of: usize,
+    ) -> CallError {
+        use crate::balancer::Out;
+        let retry_in = retry_at.map(|at| at.saturating_duration_since(Instant::now()));
+        let (Some(endpoint), Some(why)) = (endpoint, why) else {
+            let reason = self.picker.choice().no_endpoint.clone();
+            return self.no_endpoint(reason.unwrap_or_else(|| "the name has no address".into()), None);
+        };
+        if of > 1 {
+            let reason = format!("none of {of} takes calls, {} not: {why}", endpoint.name);
+            return self.no_endpoint(reason, retry_in);
+        }
+        match why {
+            Out::CircuitOpen(_) => match endpoint.circuit.admit() {
+                Err(refused) => refused,
+                Ok(_) => self.no_endpoint(why.to_string(), retry_in),
+            },
+            Out::NotConnected(reason) => CallError::NotConnected {
+                target: self.target.clone(),
+                reason,
+            },
+            Out::Unwell(reason) => self.no_endpoint(reason, retry_in),
+        }
+    }
+
+    /// One try at one endpoint; its circuit and its load learn how it ended.
+    async fn try_once(&self, picked: Picked, request: Request<super::ReplayBody>, deadline: Deadline) -> Ended {
+        let Picked {
+            endpoint: _endpoint,
+            permit,
+            mut in_flight,
+            sender,
+        } = picked;
+        let expected = self.classifier.expect(&request);
+        match exchange(&self.target, sender, request, deadline).await {
+            Ok(response) => {
+                let judge = expected.response(&response);
+                let over = http_body::Body::is_end_stream(response.body());
+                let bad = judge
+                    .at_headers(over)
+                    .is_some_and(|verdict| matches!(verdict.outcome, Outcome::Failure | Outcome::Overload));
+                let now = Instant::now();
+                if bad {
+                    in_flight.failed(now);
+                } else {
+                    in_flight.answered(now);
+                }
+                let refusal = self.refusal(response.headers());
+                let response =
+                    response.map(|body| MeshBody::new(JudgedBody::new(body, Some(permit), judge), in_flight));
+                match refusal {
+                    Some(pushback) => Ended::Refusal(response, pushback),
+                    None => Ended::Answer(response),
+                }
+            }
+            Err(error) => {
+                let verdict = expected.error(&error);
+                if verdict.outcome == Outcome::Failure || verdict.outcome == Outcome::Overload {
+                    in_flight.failed(Instant::now());
+                }
+                permit.judge(&verdict);
+                Ended::Error(error)
+            }
+        }
+    }
+
+    /// Whether a response without a body asks to come again.
+    fn refusal(&self, headers: &HeaderMap) -> Option<Pushback> {
+        let code = Code::from_bytes(headers.get(Status::GRPC_STATUS)?.as_bytes());
+        if !matches!(code, Code::Unavailable | Code::ResourceExhausted) {
+            return None;
+        }
+        Some(match headers.get(PUSHBACK) {
+            None => Pushback::None,
+            Some(value) => match value.to_str().ok().and_then(|text| text.parse::<u32>().ok()) {
+                Some(millis) => Pushback::After(Duration::from_millis(millis.into())),
+                // A negative number, or none at all.
+                None => Pushback::Never,
+            },
+        })
+    }
+}
+
+// === impl Course ===
+
+impl Course {
+    /// The request once more; `None` where its body is gone.
+    fn request(&self) -> Option<Request<super::ReplayBody>> {
+        Some(Request::from_parts(self.parts.clone(), self.replay.body()?))
+    }
+
+    fn failed(&self, error: CallError) -> Failed {
+        Failed::new(error, self.endpoint.clone(), self.tries)
+    }
+}
+
+// === impl Meters ===
+
+impl Meters {
+    pub(crate) fn new(target: &str) -> Self {
+        let target = || target.to_owned();
+        Self {
+            retries: metrics::counter!(metric_names::RETRIES, "target" => target()),
+            resends: metrics::counter!(metric_names::RESENDS, "target" => target()),
+            over_budget: metrics::counter!(metric_names::RETRIES_OVER_BUDGET, "target" => target()),
+            queue_full: metrics::counter!(metric_names::QUEUE_FULL, "target" => target()),
+        }
+    }
+}
