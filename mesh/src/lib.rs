@@ -38,6 +38,8 @@ mod availability;
 mod backoff;
 mod classify;
 mod deadline;
+#[allow(dead_code, unused_imports)] // until targets are made by name
+mod discovery;
 mod error;
 mod probe;
 mod settings;
@@ -51,6 +53,7 @@ mod args;
 #[cfg(feature = "clap")]
 pub use args::MeshArgs;
 pub use availability::{Availability, AvailabilityState};
+pub use discovery::DiscoverySettings;
 pub use error::{BuildError, CallError, CallFailure, failure_of};
 pub use probe::Probe;
 pub use settings::{Settings, SettingsError};

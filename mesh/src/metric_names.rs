@@ -21,3 +21,5 @@ pub const CONNECTION_UP: &str = "mesh_connection_up";
 pub const PROBES: &str = "mesh_probes_total";
 /// Gauge: 1 while the target is available, else 0.
 pub const AVAILABLE: &str = "mesh_available";
+/// Counter of DNS lookups, with a label `result` (`found`, `failed`).
+pub const LOOKUPS: &str = "mesh_lookups_total";
