@@ -55,10 +55,11 @@ mod args;
 pub use args::MeshArgs;
 pub use availability::{Availability, AvailabilityState};
 pub use call::{DescriptorError, Idempotency, MeshChannel, MeshFuture, Methods};
+pub use discovery::DiscoverySettings;
 pub use error::{BuildError, CallError, CallFailure, failure_of};
 pub use probe::Probe;
 pub use settings::{Settings, SettingsError};
-pub use target::{Snapshot, Target, TargetBuilder};
+pub use target::{EndpointSnapshot, Snapshot, Target, TargetBuilder};
 
 /// Any error that a service of tower may give.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,27 +1,24 @@
 //! A target: a service that is called by name, and all that belongs to it.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
-use pin_project_lite::pin_project;
+use http::uri::Scheme;
 use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tonic::Status;
-use tonic::body::Body;
-use tower::{Layer, Service};
+use tokio::time::Instant;
 
 use crate::availability::Availability;
-use crate::breaker::{BreakerFuture, BreakerLayer, BreakerService, Circuit, CircuitState, Door, Policy};
+use crate::balancer::{Balance, BalanceSettings, Endpoint, Picker, Standing};
+use crate::breaker::{CircuitState, Door, Policy};
+use crate::call::{Budget, Bulkhead, Caller, MeshChannel, Meters, Methods};
+use crate::classify::Classifier;
+use crate::discovery::{Discovery, DiscoverySettings, TargetAddress};
 use crate::error::BuildError;
 use crate::probe::Probe;
 use crate::settings::Settings;
-use crate::supervisor::Supervisor;
-use crate::transport::{Address, Connection, Connector, Endpoint, LinkState};
+use crate::transport::{Connector, Origin};
 
 /// A service that is called by name. Cheap to clone; its tasks end with the last clone and the last
 /// [`MeshChannel`] of it.
@@ -31,14 +28,12 @@ pub struct Target {
 }
 
 #[derive(Debug)]
-struct Parts {
+pub(crate) struct Parts {
     name: Arc<str>,
     address: String,
-    circuit: Circuit,
-    endpoint: Endpoint,
-    settings: Settings,
+    caller: Arc<Caller>,
     availability: watch::Receiver<Availability>,
-    supervisor: AbortHandle,
+    balance: AbortHandle,
 }
 
 /// Makes a [`Target`]; from [`Target::builder`].
@@ -47,28 +42,9 @@ pub struct TargetBuilder {
     name: String,
     address: String,
     settings: Settings,
+    discovery: DiscoverySettings,
     probe: Probe,
-}
-
-/// A service for clients that tonic generates. Cheap to clone.
-///
-/// It is always ready: whether a call can be made is decided when it is made. Errors are [`Status`]es whose
-/// source is a [`CallError`](crate::CallError).
-#[derive(Clone, Debug)]
-pub struct MeshChannel {
-    service: BreakerService<Endpoint>,
-    /// Keeps the target's tasks.
-    _parts: Arc<Parts>,
-}
-
-pin_project! {
-    /// A call under way.
-    ///
-    /// Cancel safe: dropped, it resets the stream at the server and says nothing about it to the circuit.
-    pub struct MeshFuture {
-        #[pin]
-        inner: BreakerFuture<<Endpoint as Service<Request<Body>>>::Future>,
-    }
+    methods: Methods,
 }
 
 /// Where a target stands, for pages and logs. All times in milliseconds.
@@ -76,8 +52,29 @@ pin_project! {
 pub struct Snapshot {
     /// Its name.
     pub target: String,
-    /// Its address.
+    /// Its address, as it was given.
     pub address: String,
+    /// Whether consumers should take work.
+    pub available: bool,
+    /// Why.
+    pub reason: String,
+    /// Calls that wait for others to end.
+    pub waiting_calls: usize,
+    /// Its endpoints, by address.
+    pub endpoints: Vec<EndpointSnapshot>,
+}
+
+/// Where an endpoint stands. All times in milliseconds.
+#[derive(Clone, Debug, Serialize)]
+pub struct EndpointSnapshot {
+    /// Its address.
+    pub endpoint: String,
+    /// `ready`, `trial` (one call at a time), `waiting` (for its first connection or probe) or `out`.
+    pub standing: &'static str,
+    /// Why it is out.
+    pub why: Option<String>,
+    /// Whether there is a live connection.
+    pub connected: bool,
     /// `closed`, `half_open` or `open`.
     pub circuit: &'static str,
     /// For how long the circuit has been so.
@@ -90,25 +87,26 @@ pub struct Snapshot {
     pub last_failure: Option<String>,
     /// When the present break ends.
     pub open_for_another_ms: Option<u64>,
-    /// Whether there is a live connection.
-    pub connected: bool,
-    /// Whether consumers should take work.
-    pub available: bool,
-    /// Why.
-    pub reason: String,
+    /// Calls whose responses have not ended.
+    pub in_flight: u32,
+    /// What a call takes to its headers, weighing the last half second most.
+    pub latency_ms: f64,
 }
 
 // === impl Target ===
 
 impl Target {
-    /// Begins to make a target. The name is the label of its metrics and log lines; the address an
-    /// `http://HOST:PORT`.
+    /// Begins to make a target. The name is the label of its metrics and log lines. The address is a name as gRPC
+    /// has them: `dns:///HOST:PORT`, `dns://SERVER:PORT/HOST:PORT`, `static:///HOST:PORT,HOST:PORT`, `unix:/PATH`, or
+    /// an `http://HOST:PORT`, which is the same as `dns:///HOST:PORT`.
     pub fn builder(name: impl Into<String>, address: impl Into<String>) -> TargetBuilder {
         TargetBuilder {
             name: name.into(),
             address: address.into(),
             settings: Settings::default(),
+            discovery: DiscoverySettings::default(),
             probe: Probe::default(),
+            methods: Methods::default(),
         }
     }
 
@@ -119,21 +117,16 @@ impl Target {
 
     /// A channel for clients that tonic generates.
     pub fn channel(&self) -> MeshChannel {
-        let parts = &self.parts;
-        let layer = BreakerLayer::new(parts.circuit.clone()).usual_deadline(parts.settings.deadline);
-        MeshChannel {
-            service: layer.layer(parts.endpoint.clone()),
-            _parts: self.parts.clone(),
-        }
+        MeshChannel::new(self.parts.caller.clone(), self.parts.clone())
     }
 
     /// Whether the target takes work, as it changes.
     ///
-    /// It starts *unavailable* and turns available when the first connection has passed the first probe, so a
-    /// consumer that starts before the service takes nothing. It turns unavailable when the circuit opens, when a
-    /// lost connection cannot be made again at once, or when the probe after a new connection fails. It turns
-    /// available when a probe passes, even where the circuit was open and nobody calls: the circuit is then
-    /// half-open, and waits for the one call that closes it.
+    /// It starts *unavailable* and turns available when a first connection has passed the first probe, so a
+    /// consumer that starts before the service takes nothing. It turns unavailable when no endpoint is left that
+    /// takes calls: the circuits are open, lost connections cannot be made again at once, probes fail. It turns
+    /// available when a probe passes, even where nobody calls: the circuit is then half-open, and waits for the one
+    /// call that closes it.
     pub fn availability(&self) -> watch::Receiver<Availability> {
         self.parts.availability.clone()
     }
@@ -141,33 +134,59 @@ impl Target {
     /// Where it stands now.
     pub fn snapshot(&self) -> Snapshot {
         let parts = &self.parts;
-        let status = parts.circuit.status();
         let availability = parts.availability.borrow().clone();
-        let now = tokio::time::Instant::now();
-        let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let choice = parts.caller.picker.choice();
         Snapshot {
             target: parts.name.to_string(),
             address: parts.address.clone(),
+            available: availability.is_available(),
+            reason: availability.reason.into_owned(),
+            waiting_calls: parts.caller.bulkhead.waiting(),
+            endpoints: choice.all.iter().map(|endpoint| EndpointSnapshot::of(endpoint)).collect(),
+        }
+    }
+
+    /// Where the circuits of its endpoints stand, taken together: closed if any is, else half-open if any is.
+    pub fn circuit_state(&self) -> CircuitState {
+        let choice = self.parts.caller.picker.choice();
+        let states = || choice.all.iter().map(|endpoint| endpoint.circuit.status().state);
+        if choice.all.is_empty() || states().any(|state| state == CircuitState::Closed) {
+            CircuitState::Closed
+        } else if states().any(|state| state == CircuitState::HalfOpen) {
+            CircuitState::HalfOpen
+        } else {
+            CircuitState::Open
+        }
+    }
+}
+
+// === impl EndpointSnapshot ===
+
+impl EndpointSnapshot {
+    fn of(endpoint: &Endpoint) -> Self {
+        let now = Instant::now();
+        let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let status = endpoint.circuit.status();
+        let standing = endpoint.standing();
+        Self {
+            endpoint: endpoint.name.to_string(),
+            standing: standing.as_str(),
+            why: match &standing {
+                Standing::Out { why, .. } => Some(why.to_string()),
+                _ => None,
+            },
+            connected: endpoint.connection.is_up(),
             circuit: status.state.as_str(),
             circuit_for_ms: millis(now.saturating_duration_since(status.since)),
             generation: status.generation,
-            failures_in_a_row: parts.circuit.failures(),
+            failures_in_a_row: endpoint.circuit.failures(),
             last_failure: status.last_failure.map(|why| why.to_string()),
             open_for_another_ms: status
                 .open_until
                 .map(|until| millis(until.saturating_duration_since(now))),
-            connected: matches!(
-                parts.endpoint.connection().watch().borrow().state,
-                LinkState::Up(_)
-            ),
-            available: availability.is_available(),
-            reason: availability.reason.into_owned(),
+            in_flight: endpoint.load.in_flight(),
+            latency_ms: endpoint.load.latency_now(now).as_secs_f64() * 1e3,
         }
-    }
-
-    /// Where its circuit stands.
-    pub fn circuit_state(&self) -> CircuitState {
-        self.parts.circuit.status().state
     }
 }
 
@@ -175,7 +194,7 @@ impl Target {
 
 impl Drop for Parts {
     fn drop(&mut self) {
-        self.supervisor.abort();
+        self.balance.abort();
     }
 }
 
@@ -194,101 +213,87 @@ impl TargetBuilder {
         self
     }
 
+    /// What is known of its methods: those that may be repeated are tried again.
+    pub fn methods(mut self, methods: Methods) -> Self {
+        self.methods = methods;
+        self
+    }
+
+    /// Replaces the defaults by which its name is followed.
+    pub fn discovery(mut self, settings: DiscoverySettings) -> Self {
+        self.discovery = settings;
+        self
+    }
+
     /// Makes the target and begins to connect in the background; does not wait for the server.
     ///
     /// # Errors
     /// An address or a setting that cannot be, or no tokio runtime around.
     pub fn connect(self) -> Result<Target, BuildError> {
         self.settings.validate()?;
-        let address = Address::parse(&self.address).map_err(|reason| BuildError::Address {
+        self.discovery.validate()?;
+        let unusable = |reason| BuildError::Address {
             target: self.name.clone(),
             address: self.address.clone(),
             reason,
-        })?;
+        };
+        let address = TargetAddress::parse(&self.address).map_err(unusable)?;
+        if address.wants_tls() {
+            return Err(unusable("https needs certificates".to_owned()));
+        }
         if Handle::try_current().is_err() {
             return Err(BuildError::NoRuntime);
         }
         let settings = self.settings;
-        let name: Arc<str> = self.name.into();
-        let circuit = Circuit::new(
-            name.clone(),
-            Policy {
-                door: Door::Probe,
-                ..settings.policy()
-            },
-        );
-        let connector = Connector::new(address.clone(), &settings);
-        let connection = Connection::keep(
-            name.clone(),
-            connector,
-            settings.keepalive_interval,
-            settings.probe_interval,
-        );
-        let endpoint = Endpoint::new(
-            name.clone(),
-            Arc::new(address),
-            Arc::new(connection),
-            settings.deadline,
-        );
+        let target: Arc<str> = self.name.as_str().into();
+        let discovery = Discovery::start_for(target.clone(), &address, self.discovery)
+            .map_err(|_| BuildError::NoRuntime)?;
+        let origin = Origin {
+            scheme: Scheme::HTTP,
+            authority: address.authority().clone(),
+        };
+        let picker = Arc::new(Picker::new(settings.ramp));
         let (publisher, availability) = watch::channel(Availability::no("not connected yet", None));
-        let supervisor = Supervisor {
-            target: name.clone(),
-            circuit: circuit.clone(),
-            endpoint: endpoint.with_deadline(settings.probe_timeout),
+        let balance = Balance {
+            target: target.clone(),
+            settings: BalanceSettings {
+                probe_interval: settings.probe_interval,
+                probe_timeout: settings.probe_timeout,
+                keepalive_interval: settings.keepalive_interval,
+                policy: Policy {
+                    door: Door::Probe,
+                    ..settings.policy()
+                },
+            },
+            connector: Connector::new(origin.clone(), &settings),
             probe: self.probe,
-            interval: settings.probe_interval,
+            discovery,
+            picker: picker.clone(),
             availability: publisher,
         };
-        let supervisor = tokio::spawn(supervisor.run()).abort_handle();
-        let parts = Parts {
-            name,
-            address: self.address,
-            circuit,
-            endpoint,
+        let balance = tokio::spawn(balance.run()).abort_handle();
+        let caller = Caller {
+            target: target.clone(),
+            origin,
+            picker,
+            methods: self.methods,
+            classifier: Classifier {
+                usual_deadline: Some(settings.deadline),
+            },
+            bulkhead: Bulkhead::new(settings.in_flight_limit, settings.wait_limit),
+            budget: Budget::new(settings.retry_budget, settings.retry_floor),
+            meters: Meters::new(&target),
             settings,
+        };
+        let parts = Parts {
+            name: target,
+            address: self.address,
+            caller: Arc::new(caller),
             availability,
-            supervisor,
+            balance,
         };
         Ok(Target {
             parts: Arc::new(parts),
         })
-    }
-}
-
-// === impl MeshChannel ===
-
-impl Service<Request<Body>> for MeshChannel {
-    type Response = Response<Body>;
-    type Error = Status;
-    type Future = MeshFuture;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Service::<Request<Body>>::poll_ready(&mut self.service, cx).map_err(Status::from_error)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        MeshFuture {
-            inner: self.service.call(request),
-        }
-    }
-}
-
-// === impl MeshFuture ===
-
-impl Future for MeshFuture {
-    type Output = Result<Response<Body>, Status>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let result = ready!(self.project().inner.poll(cx));
-        Poll::Ready(match result {
-            Ok(response) => Ok(response.map(Body::new)),
-            Err(error) => Err(Status::from_error(error)),
-        })
-    }
-}
-
-impl std::fmt::Debug for MeshFuture {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MeshFuture").finish_non_exhaustive()
     }
 }

@@ -55,13 +55,15 @@ impl Balance {
             base: Instant::now(),
         };
         self.gauge(false);
+        // What needs no lookup never changes.
+        let mut follows = true;
         loop {
             let now_found = found.borrow_and_update().clone();
             changes.borrow_and_update();
             self.follow(&now_found, &mut members, &changed);
             self.publish(&now_found, &members);
             tokio::select! {
-                changed = found.changed() => if changed.is_err() { return },
+                changed = found.changed(), if follows => follows = changed.is_ok(),
                 _ = changes.changed() => self.look_again(&members),
             }
         }
@@ -96,12 +98,11 @@ impl Balance {
     ) -> Arc<Endpoint> {
         let id = members.next_id;
         members.next_id += 1;
-        let name: Arc<str> = address.to_string().into();
         let circuit = Circuit::new(self.target.clone(), self.settings.policy.clone());
         let connection = Connection::keep(
             self.target.clone(),
-            name,
-            self.connector.to(address.clone()),
+            address.clone(),
+            self.connector.clone(),
             self.settings.keepalive_interval,
             self.settings.probe_interval,
         );

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::endpoint::{Endpoint, Out, Standing};
 use super::InFlight;
 use crate::breaker::Permit;
-use crate::transport::Sender;
+use crate::transport::Live;
 
 /// The choice, read by every call without a lock.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub(crate) struct Picked {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) permit: Permit,
     pub(crate) in_flight: InFlight,
-    pub(crate) sender: Sender,
+    pub(crate) live: Arc<Live>,
 }
 
 /// Why no endpoint was picked.
@@ -140,7 +140,7 @@ impl Picker {
         }
         Err(match refused {
             None => Unpicked::AllTried,
-            Some(endpoint) if endpoint.connection.sender().is_none() => Unpicked::Waiting,
+            Some(endpoint) if endpoint.connection.live().is_none() => Unpicked::Waiting,
             Some(endpoint) => Unpicked::Refused(endpoint.clone()),
         })
     }
@@ -148,14 +148,14 @@ impl Picker {
 
 /// A connection that lives and a circuit that admits, or nothing.
 fn take(endpoint: &Arc<Endpoint>, now: Instant) -> Option<Picked> {
-    let sender = endpoint.connection.sender()?;
+    let live = endpoint.connection.live()?;
     let permit = endpoint.circuit.admit_at(now).ok()?;
     let in_flight = endpoint.load.begin(now);
     Some(Picked {
         endpoint: endpoint.clone(),
         permit,
         in_flight,
-        sender,
+        live,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -21,11 +21,11 @@ pub(crate) struct Endpoint {
     pub(crate) id: u64,
     /// Its address in words.
     pub(crate) name: Arc<str>,
-    pub(crate) address: EndpointAddress,
     pub(crate) circuit: Circuit,
     pub(crate) connection: Arc<Connection>,
     pub(crate) load: Arc<Load>,
     standing: watch::Receiver<Standing>,
+    suspected: Arc<Notify>,
     supervisor: AbortHandle,
 }
 
@@ -73,6 +73,7 @@ impl Endpoint {
         let name: Arc<str> = parts.address.to_string().into();
         let connection = Arc::new(parts.connection);
         let (publisher, standing) = watch::channel(Standing::Waiting);
+        let suspected = Arc::new(Notify::new());
         let supervisor = Supervisor {
             target: parts.target,
             endpoint: name.clone(),
@@ -83,18 +84,25 @@ impl Endpoint {
             interval: parts.settings.probe_interval,
             timeout: parts.settings.probe_timeout,
             standing: publisher,
+            suspected: suspected.clone(),
             changed,
         };
         Arc::new(Self {
             id: parts.id,
             name,
-            address: parts.address,
             circuit: parts.circuit,
             connection,
             load: parts.load,
             standing,
+            suspected,
             supervisor: tokio::spawn(supervisor.run()).abort_handle(),
         })
+    }
+
+    /// A call got no answer in its time. Has the endpoint asked whether it is well, whatever it counts as: one that
+    /// is frozen is found by one call and not by as many as its circuit takes.
+    pub(crate) fn suspect(&self) {
+        self.suspected.notify_one();
     }
 
     pub(crate) fn standing(&self) -> Standing {

@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn an_average_follows_a_longer_call_at_once_and_shorter_ones_slowly() {
         let (load, now) = load();
-        let mut took = |began: u64, time: u64| {
+        let took = |began: u64, time: u64| {
             let mut call = load.begin(now + ms(began));
             call.answered(now + ms(began + time));
             drop(call);
@@ -335,7 +335,7 @@ mod tests {
         assert!(took(0, 10) >= 9.9);
         assert!(took(10, 100) >= 99.0);
         let after_one = took(110, 1);
-        assert!((80..100.0).contains(&after_one), "{after_one}");
+        assert!((80.0..100.0).contains(&after_one), "{after_one}");
         let mut last = after_one;
         for call in 1..200 {
             last = took(110 + 10 * call, 1);
@@ -348,7 +348,7 @@ mod tests {
         let (load, now) = load();
         let ramp = ms(2_000);
         load.ramp_up(now + ms(1));
-        let cost_at = |millis| load.cost(now + ms(1 + millis), ramp);
+        let cost_at = |millis: u64| load.cost(now + ms(1 + millis), ramp);
         assert!((9.9..=10.1).contains(&cost_at(0)));
         assert!((1.9..=2.1).contains(&cost_at(1_000)));
         assert_eq!(cost_at(2_000), 1.0);

@@ -12,5 +12,5 @@ mod supervisor;
 
 pub(crate) use balance::{Balance, BalanceSettings};
 pub(crate) use choice::{Picked, Picker, Unpicked};
-pub(crate) use endpoint::{Endpoint, Standing};
+pub(crate) use endpoint::{Endpoint, Out, Standing};
 pub(crate) use load::{InFlight, Load};

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::Load;
@@ -26,6 +26,8 @@ pub(super) struct Supervisor {
     pub(super) interval: Duration,
     pub(super) timeout: Duration,
     pub(super) standing: watch::Sender<Standing>,
+    /// A call got no answer in its time: the endpoint is asked, though it counts as well.
+    pub(super) suspected: Arc<Notify>,
     /// Counts the changes of any endpoint of the target.
     pub(super) changed: watch::Sender<u64>,
 }
@@ -60,6 +62,7 @@ impl Supervisor {
         };
         let mut asking: Option<Asking> = None;
         let mut following: Option<Asking> = None;
+        let mut suspicion = false;
         let mut told_down: u64 = 0;
         let mut was_open = false;
         loop {
@@ -81,9 +84,10 @@ impl Supervisor {
                 self.circuit.probe_failed(status.generation, reason);
             }
             let wants_probe = link.is_up() && !self.is_well(&link, &status, &health);
-            if !wants_probe {
+            suspicion &= asking.is_some();
+            if !wants_probe && !suspicion {
                 asking = None;
-            } else if asking.is_none() && (health.attempt != link.attempt || Instant::now() >= health.next) {
+            } else if wants_probe && asking.is_none() && (health.attempt != link.attempt || Instant::now() >= health.next) {
                 asking = Some(self.ask(&link, status.generation));
             }
             if wants_probe || !link.is_up() {
@@ -105,6 +109,10 @@ impl Supervisor {
                     if let Some(followed) = following.take() {
                         self.found(followed, finding, &mut health);
                     }
+                }
+                () = self.suspected.notified(), if asking.is_none() && link.is_up() => {
+                    asking = Some(self.ask(&link, status.generation));
+                    suspicion = true;
                 }
                 () = sleep_until(health.next), if wants_probe && asking.is_none() => {}
             }
@@ -203,7 +211,7 @@ impl Supervisor {
             LinkState::Up(_) => match &health.finding {
                 None => unknown(),
                 Some(Finding::Unwell(reason)) => Standing::Out {
-                    why: Out::Unwell(reason.clone()),
+                    why: Out::Unwell(reason.as_str().into()),
                     retry_at: Some(health.next),
                 },
                 Some(Finding::Well) if status.state == CircuitState::HalfOpen => Standing::Trial,

@@ -299,13 +299,13 @@ impl Caller {
     /// One try at one endpoint; its circuit and its load learn how it ended.
     async fn try_once(&self, picked: Picked, request: Request<super::ReplayBody>, deadline: Deadline) -> Ended {
         let Picked {
-            endpoint: _endpoint,
+            endpoint,
             permit,
             mut in_flight,
-            sender,
+            live,
         } = picked;
         let expected = self.classifier.expect(&request);
-        match exchange(&self.target, sender, request, deadline).await {
+        match exchange(&self.target, live.sender(), request, deadline).await {
             Ok(response) => {
                 let judge = expected.response(&response);
                 let over = http_body::Body::is_end_stream(response.body());
@@ -332,6 +332,9 @@ impl Caller {
                     in_flight.failed(Instant::now());
                 }
                 permit.judge(&verdict);
+                if matches!(error, CallError::DeadlinePassed { sent: true, .. }) {
+                    endpoint.suspect();
+                }
                 Ended::Error(error)
             }
         }

@@ -11,7 +11,7 @@ mod replay;
 pub(crate) use body::MeshBody;
 pub(crate) use budget::Budget;
 pub(crate) use bulkhead::{Bulkhead, Slot};
-pub(crate) use caller::Caller;
+pub(crate) use caller::{Caller, Meters};
 pub use channel::{MeshChannel, MeshFuture};
 pub use methods::{DescriptorError, Idempotency, Methods};
 pub(crate) use replay::{Replay, ReplayBody};

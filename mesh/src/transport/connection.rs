@@ -1,6 +1,7 @@
 //! A connection that is kept: a task of its own makes it, drives it and makes it anew.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 
 use super::Origin;
 use super::connector::{Connector, Sender};
+use crate::discovery::EndpointAddress;
 use crate::metric_names;
 use crate::probe::jittered;
 
@@ -18,9 +20,17 @@ use crate::probe::jittered;
 pub(crate) struct Connection {
     link: watch::Receiver<Link>,
     /// The live connection, for every call to read without a lock.
-    live: Arc<ArcSwapOption<Sender>>,
+    live: Arc<ArcSwapOption<Live>>,
     origin: Arc<Origin>,
     keeper: AbortHandle,
+}
+
+/// A live connection.
+#[derive(Debug)]
+pub(crate) struct Live {
+    sender: Sender,
+    /// A call has been made on it.
+    used: AtomicBool,
 }
 
 /// What there is of a connection.
@@ -44,12 +54,21 @@ pub(crate) enum LinkState {
 struct Keeper {
     target: Arc<str>,
     endpoint: Arc<str>,
+    address: EndpointAddress,
     connector: Connector,
     link: watch::Sender<Link>,
-    live: Arc<ArcSwapOption<Sender>>,
+    live: Arc<ArcSwapOption<Live>>,
     keepalive: Duration,
     retry_interval: Duration,
     up: metrics::Gauge,
+}
+
+/// How an attempt ended.
+enum Ended {
+    /// Without a connection.
+    Unconnected,
+    /// With one that has closed; whether calls were made on it.
+    Closed { used: bool },
 }
 
 /// The longest time between pings that complaints of the server lead to.
@@ -61,7 +80,7 @@ impl Connection {
     /// Begins to connect. Must be called within a tokio runtime.
     pub(crate) fn keep(
         target: Arc<str>,
-        endpoint: Arc<str>,
+        address: EndpointAddress,
         connector: Connector,
         keepalive: Duration,
         retry_interval: Duration,
@@ -70,6 +89,7 @@ impl Connection {
             attempt: 1,
             state: LinkState::Connecting,
         });
+        let endpoint: Arc<str> = address.to_string().into();
         let live = Arc::new(ArcSwapOption::empty());
         let origin = connector.origin().clone();
         let up = metrics::gauge!(
@@ -81,6 +101,7 @@ impl Connection {
         let keeper = Keeper {
             target,
             endpoint,
+            address,
             connector,
             link: link_sender,
             live: live.clone(),
@@ -102,12 +123,10 @@ impl Connection {
         self.link.clone()
     }
 
-    /// The way to send a call, while there is a live connection.
-    pub(crate) fn sender(&self) -> Option<Sender> {
-        let live = self.live.load();
-        let sender = live.as_ref()?;
+    /// The live connection, while there is one.
+    pub(crate) fn live(&self) -> Option<Arc<Live>> {
         // A connection that is closing is noticed here before its keeper has got round to it.
-        (!sender.is_closed()).then(|| Sender::clone(sender))
+        self.live.load_full().filter(|live| !live.sender.is_closed())
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -126,6 +145,20 @@ impl Drop for Connection {
     }
 }
 
+// === impl Live ===
+
+impl Live {
+    /// The way to make a call. A connection that ends after calls were made on it is followed by the next one at
+    /// once: so often as that happens, the circuit judges it.
+    pub(crate) fn sender(&self) -> Sender {
+        // Read before it is written, so that the calls on it do not take the line from each other.
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+        self.sender.clone()
+    }
+}
+
 // === impl Link ===
 
 impl Link {
@@ -141,9 +174,14 @@ impl Keeper {
         let mut attempt = 1;
         loop {
             let since = Instant::now();
-            let (reason, was_up) = self.keep_once(attempt).await;
-            // A server that takes connections and closes them is not to be stormed.
-            if !was_up || since.elapsed() < self.retry_interval {
+            let (reason, ended) = self.keep_once(attempt).await;
+            let at_once = match ended {
+                Ended::Unconnected => false,
+                // A server that takes connections and closes them is not to be stormed; one that has lived for a
+                // while, or that closes after a number of calls, is gone for at most a moment.
+                Ended::Closed { used } => used || since.elapsed() >= self.retry_interval,
+            };
+            if !at_once {
                 let wait = jittered(self.retry_interval);
                 self.publish(
                     attempt,
@@ -158,25 +196,39 @@ impl Keeper {
         }
     }
 
-    /// Makes one connection and drives it to its end. Says why there is none any more, and whether there was one.
-    async fn keep_once(&mut self, attempt: u64) -> (Arc<str>, bool) {
+    /// Makes one connection and drives it to its end. Says why there is none any more.
+    async fn keep_once(&mut self, attempt: u64) -> (Arc<str>, Ended) {
         self.publish(attempt, LinkState::Connecting);
-        match self.connector.connect(self.keepalive).await {
+        match self.connector.connect(&self.address, self.keepalive).await {
             Ok((sender, driver)) => {
-                self.live.store(Some(Arc::new(sender.clone())));
+                let live = Arc::new(Live {
+                    sender: sender.clone(),
+                    used: AtomicBool::new(false),
+                });
+                self.live.store(Some(live.clone()));
                 self.publish(attempt, LinkState::Up(sender));
                 self.up.set(1.0);
-                tracing::info!(target_name = &*self.target, endpoint = &*self.endpoint, "connected");
+                tracing::info!(
+                    target_name = &*self.target,
+                    endpoint = &*self.endpoint,
+                    "connected"
+                );
                 // Ends when the connection does, or when the server wants no new calls on it; calls under way then
                 // end on a task of hyper's.
                 let end = driver.await;
                 self.live.store(None);
                 self.up.set(0.0);
-                (self.closed(end), true)
+                let used = live.used.load(Ordering::Relaxed);
+                (self.closed(end), Ended::Closed { used })
             }
             Err(reason) => {
-                tracing::debug!(target_name = &*self.target, endpoint = &*self.endpoint, reason = &*reason, "cannot connect");
-                (reason, false)
+                tracing::debug!(
+                    target_name = &*self.target,
+                    endpoint = &*self.endpoint,
+                    reason = &*reason,
+                    "cannot connect"
+                );
+                (reason, Ended::Unconnected)
             }
         }
     }
@@ -219,7 +271,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_complains_of_pings_is_pinged_half_as_often() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let connector = test_connector(listener.local_addr().unwrap());
+        let address = EndpointAddress::Socket(listener.local_addr().unwrap());
         tokio::spawn(async move {
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
@@ -231,7 +283,8 @@ mod tests {
         let mut keeper = Keeper {
             target: "test".into(),
             endpoint: "test".into(),
-            connector,
+            address,
+            connector: test_connector(),
             link: watch::channel(Link {
                 attempt: 0,
                 state: LinkState::Connecting,
@@ -243,8 +296,7 @@ mod tests {
             up: metrics::Gauge::noop(),
         };
         for seconds in [20, 40, 80] {
-            let (reason, was_up) = keeper.keep_once(1).await;
-            assert!(was_up, "{reason}");
+            let (reason, _) = keeper.keep_once(1).await;
             assert_eq!(keeper.keepalive, Duration::from_secs(seconds), "{reason}");
         }
         keeper.keepalive = LONGEST_KEEPALIVE;

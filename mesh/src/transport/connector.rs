@@ -22,7 +22,6 @@ type Stream = Either<TcpStream, UnixStream>;
 /// Makes connections to the endpoints of a target.
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
-    address: EndpointAddress,
     origin: Arc<Origin>,
     connect_timeout: Duration,
     keepalive_timeout: Duration,
@@ -32,21 +31,12 @@ pub(crate) struct Connector {
 // === impl Connector ===
 
 impl Connector {
-    pub(crate) fn new(origin: Origin, address: EndpointAddress, settings: &Settings) -> Self {
+    pub(crate) fn new(origin: Origin, settings: &Settings) -> Self {
         Self {
-            address,
             origin: Arc::new(origin),
             connect_timeout: settings.connect_timeout,
             keepalive_timeout: settings.keepalive_timeout,
             tcp_user_timeout: settings.tcp_user_timeout,
-        }
-    }
-
-    /// The same for another endpoint.
-    pub(crate) fn to(&self, address: EndpointAddress) -> Self {
-        Self {
-            address,
-            ..self.clone()
         }
     }
 
@@ -58,8 +48,12 @@ impl Connector {
     ///
     /// # Errors
     /// What went wrong, in words: every error here means the same to a caller.
-    pub(super) async fn connect(&self, keepalive: Duration) -> Result<(Sender, Driver), Arc<str>> {
-        match tokio::time::timeout(self.connect_timeout, self.attempt(keepalive)).await {
+    pub(super) async fn connect(
+        &self,
+        address: &EndpointAddress,
+        keepalive: Duration,
+    ) -> Result<(Sender, Driver), Arc<str>> {
+        match tokio::time::timeout(self.connect_timeout, self.attempt(address, keepalive)).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(error.to_string().into()),
             Err(_) => Err(format!(
@@ -70,8 +64,8 @@ impl Connector {
         }
     }
 
-    async fn attempt(&self, keepalive: Duration) -> io::Result<(Sender, Driver)> {
-        let stream = self.dial().await?;
+    async fn attempt(&self, address: &EndpointAddress, keepalive: Duration) -> io::Result<(Sender, Driver)> {
+        let stream = self.dial(address).await?;
         http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(keepalive)
@@ -82,8 +76,8 @@ impl Connector {
             .map_err(io::Error::other)
     }
 
-    async fn dial(&self) -> io::Result<Stream> {
-        let stream = match &self.address {
+    async fn dial(&self, address: &EndpointAddress) -> io::Result<Stream> {
+        let stream = match address {
             EndpointAddress::Socket(address) => TcpStream::connect(address).await?,
             // Tries all addresses of the name in turn.
             EndpointAddress::Name { host, port } => TcpStream::connect((&**host, *port)).await?,
@@ -107,13 +101,13 @@ impl Connector {
 }
 
 #[cfg(test)]
-pub(super) fn test_connector(address: std::net::SocketAddr) -> Connector {
+pub(super) fn test_connector() -> Connector {
     use http::uri::{Authority, Scheme};
     let origin = Origin {
         scheme: Scheme::HTTP,
         authority: Authority::from_static("test"),
     };
-    Connector::new(origin, EndpointAddress::Socket(address), &Settings::default())
+    Connector::new(origin, &Settings::default())
 }
 
 #[cfg(test)]
@@ -125,8 +119,8 @@ mod tests {
     #[tokio::test]
     async fn a_socket_sends_at_once_and_gives_up_what_is_not_acknowledged() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let connector = test_connector(listener.local_addr().unwrap());
-        let Either::Left(stream) = connector.dial().await.unwrap() else {
+        let address = EndpointAddress::Socket(listener.local_addr().unwrap());
+        let Either::Left(stream) = test_connector().dial(&address).await.unwrap() else {
             panic!("an IP address is reached by TCP");
         };
         assert!(stream.nodelay().unwrap());

@@ -8,8 +8,8 @@ mod direct;
 mod exchange;
 mod origin;
 
-pub(crate) use connection::{Connection, Link, LinkState};
-pub(crate) use connector::{Connector, Sender};
+pub(crate) use connection::{Connection, Link, LinkState, Live};
+pub(crate) use connector::Connector;
 pub(crate) use direct::Direct;
 pub(crate) use exchange::{ExchangeBody, exchange, late};
 pub(crate) use origin::Origin;

@@ -94,7 +94,7 @@ async fn a_stream_reset_before_its_headers_is_broken_and_counts() {
         hasty(),
     );
     assert_eq!(failure(&target).await, CallFailure::Broken);
-    assert_eq!(target.snapshot().failures_in_a_row, 1);
+    assert_eq!(target.snapshot().endpoints[0].failures_in_a_row, 1);
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn a_refused_stream_was_not_processed_and_does_not_count() {
     for _ in 0..10 {
         assert_eq!(failure(&target).await, CallFailure::NotSent);
     }
-    assert_eq!(target.snapshot().failures_in_a_row, 0);
+    assert_eq!(target.snapshot().endpoints[0].failures_in_a_row, 0);
 }
 
 #[tokio::test]
@@ -118,8 +118,8 @@ async fn a_response_without_trailers_is_broken_and_counts() {
     .await;
     let target = target(address, hasty());
     assert_eq!(failure(&target).await, CallFailure::Broken);
-    assert_eq!(target.snapshot().failures_in_a_row, 1);
-    assert_eq!(target.snapshot().circuit, "closed", "one failure is not five");
+    assert_eq!(target.snapshot().endpoints[0].failures_in_a_row, 1);
+    assert_eq!(target.snapshot().endpoints[0].circuit, "closed", "one failure is not five");
 }
 
 #[tokio::test]
@@ -133,7 +133,7 @@ async fn a_reset_that_hyper_takes_for_a_clean_end_is_broken_and_counts() {
         .await;
         let target = target(address, hasty());
         assert_eq!(failure(&target).await, CallFailure::Broken, "{reason:?}");
-        assert_eq!(target.snapshot().failures_in_a_row, 1, "{reason:?}");
+        assert_eq!(target.snapshot().endpoints[0].failures_in_a_row, 1, "{reason:?}");
     }
 }
 
@@ -182,7 +182,7 @@ async fn a_message_that_stalls_in_its_middle_ends_with_the_deadline() {
     let status = identify(&target.channel()).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded);
     assert_eq!(failure_of(&status), CallFailure::TimedOut);
-    assert_eq!(target.snapshot().failures_in_a_row, 1);
+    assert_eq!(target.snapshot().endpoints[0].failures_in_a_row, 1);
 }
 
 #[tokio::test]
@@ -243,7 +243,7 @@ async fn a_connection_to_a_frozen_server_is_given_up_though_nobody_calls() {
     let target = target(frozen().await, settings);
     availability(&target, true).await;
     availability(&target, false).await;
-    assert!(!target.snapshot().connected);
+    assert!(!target.snapshot().endpoints[0].connected);
 }
 
 #[tokio::test]
@@ -256,7 +256,7 @@ async fn a_call_on_a_frozen_connection_breaks_long_before_its_deadline() {
     };
     let target = target(frozen().await, settings);
     assert_eq!(failure(&target).await, CallFailure::Broken);
-    assert_eq!(target.snapshot().failures_in_a_row, 1);
+    assert_eq!(target.snapshot().endpoints[0].failures_in_a_row, 1);
 }
 
 #[tokio::test]
@@ -317,6 +317,6 @@ async fn a_proxys_page_is_told_as_such() {
             "{answer}"
         );
         assert_eq!(failure_of(&answer), failure);
-        assert_eq!(target.snapshot().failures_in_a_row, failures, "{status}");
+        assert_eq!(target.snapshot().endpoints[0].failures_in_a_row, failures, "{status}");
     }
 }

@@ -44,7 +44,7 @@ async fn five_errors_of_the_service_open_the_circuit_and_the_caller_sees_the_ans
         }
         assert_eq!(target.circuit_state(), CircuitState::Open, "{code:?}");
         let snapshot = target.snapshot();
-        assert_eq!(snapshot.last_failure, Some(format!("{code:?}: as%20told")));
+        assert_eq!(snapshot.endpoints[0].last_failure, Some(format!("{code:?}: as%20told")));
     }
 }
 
@@ -83,8 +83,8 @@ async fn a_service_without_room_never_opens_the_circuit() {
     assert_eq!(target.circuit_state(), CircuitState::Closed);
 }
 
-#[tokio::test]
-async fn a_black_hole_costs_each_call_its_deadline_and_five_open_the_circuit() {
+/// A server that takes connections and never says a word.
+async fn black_hole() -> (String, tokio::task::AbortHandle) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let hole = tokio::spawn(async move {
@@ -93,15 +93,21 @@ async fn a_black_hole_costs_each_call_its_deadline_and_five_open_the_circuit() {
             held.push(listener.accept().await.unwrap());
         }
     });
-    let settings = Settings {
+    (address, hole.abort_handle())
+}
+
+fn with_a_short_deadline() -> Settings {
+    Settings {
         deadline: Duration::from_millis(50),
         ..hasty()
-    };
+    }
+}
+
+#[tokio::test]
+async fn a_black_hole_costs_each_call_its_deadline_and_five_open_the_circuit() {
+    let (address, hole) = black_hole().await;
     let target = Target::builder("hole", address)
-        .settings(settings)
-        .probe(Probe::GrpcHealth {
-            service: String::new(),
-        })
+        .settings(with_a_short_deadline())
         .connect()
         .unwrap();
     for _ in 0..5 {
@@ -111,6 +117,23 @@ async fn a_black_hole_costs_each_call_its_deadline_and_five_open_the_circuit() {
     }
     let status = identify(&target.channel()).await.unwrap_err();
     assert_eq!(failure_of(&status), CallFailure::NotSent);
+    hole.abort();
+}
+
+#[tokio::test]
+async fn a_black_hole_is_sent_no_call_while_it_leaves_its_probe_unanswered() {
+    let (address, hole) = black_hole().await;
+    let target = Target::builder("hole", address)
+        .settings(with_a_short_deadline())
+        .probe(Probe::GrpcHealth {
+            service: String::new(),
+        })
+        .connect()
+        .unwrap();
+    for _ in 0..3 {
+        let status = identify(&target.channel()).await.unwrap_err();
+        assert_eq!(failure_of(&status), CallFailure::NotSent, "{status:?}");
+    }
     assert!(
         !target.availability().borrow().is_available(),
         "it connects, but its health probe has no answer"
@@ -164,7 +187,7 @@ async fn a_server_that_does_not_let_connect_is_told_as_unsent_after_the_connect_
         .unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded);
     assert_eq!(failure_of(&status), CallFailure::NotSent);
-    assert_eq!(target.snapshot().failures_in_a_row, 0);
+    assert_eq!(target.snapshot().endpoints[0].failures_in_a_row, 0);
 }
 
 #[tokio::test]
@@ -206,7 +229,7 @@ async fn callers_with_tiny_deadlines_cannot_open_the_circuit() {
         assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
     }
     assert_eq!(target.circuit_state(), CircuitState::Closed);
-    assert_eq!(target.snapshot().failures_in_a_row, 0);
+    assert_eq!(target.snapshot().endpoints[0].failures_in_a_row, 0);
 }
 
 #[tokio::test]
@@ -223,7 +246,7 @@ async fn our_own_deadline_is_told_as_such_whoever_notices_it_first() {
     for failures in 1..=30 {
         let status = identify(&target.channel()).await.unwrap_err();
         assert_eq!(failure_of(&status), CallFailure::TimedOut, "{status:?}");
-        assert_eq!(target.snapshot().failures_in_a_row, failures);
+        assert_eq!(target.snapshot().endpoints[0].failures_in_a_row, failures);
     }
 }
 
