@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::time::Duration;
 
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, Request, Response, StatusCode};
 use tonic::{Code, Status};
 
-use crate::breaker::Outcome;
+use crate::breaker::{Classification, Codes, Outcome};
 use crate::deadline;
 use crate::error::{CallError, chain, find, was_not_processed};
 
@@ -17,20 +17,30 @@ use crate::error::{CallError, chain, find, was_not_processed};
 pub(crate) struct Verdict {
     pub(crate) outcome: Outcome,
     pub(crate) why: Cow<'static, str>,
+    /// For how long the server asks to be left alone.
+    pub(crate) pushback: Option<Duration>,
 }
 
 /// Judges calls.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Classifier {
     /// What a call is given where its caller does not say otherwise.
     pub(crate) usual_deadline: Option<Duration>,
+    /// Where the table is changed.
+    pub(crate) classification: Classification,
 }
 
 /// What a request lets us expect of its response.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Expected {
-    classifier: Classifier,
     grpc: bool,
+    table: Table,
+}
+
+/// What codes say about a call of one method.
+#[derive(Clone, Debug)]
+struct Table {
+    codes: Codes,
     /// The caller allowed less than the usual time.
     short: bool,
 }
@@ -88,22 +98,20 @@ fn not_grpc_outcome(status: StatusCode) -> Outcome {
 /// The longest part of a server's message that is kept as a reason.
 const LONGEST_MESSAGE: usize = 200;
 
-fn status_verdict(headers: &HeaderMap, short: bool) -> Option<Verdict> {
-    let code = headers.get(Status::GRPC_STATUS)?;
-    let code = Code::from_bytes(code.as_bytes());
-    let outcome = code_outcome(code, short);
-    if outcome == Outcome::Success {
-        return Some(Verdict::success());
-    }
-    let message = headers
-        .get(Status::GRPC_MESSAGE)
-        .map(|value| value.as_bytes())
-        .unwrap_or_default();
-    let message = String::from_utf8_lossy(&message[..message.len().min(LONGEST_MESSAGE)]);
-    Some(Verdict {
-        outcome,
-        why: format!("{code:?}: {message}").into(),
-    })
+/// By the gRPC retry design (A6): a server says when to come back. A number that is negative or cannot be read
+/// says that the call should not be made again, which is no reason to leave the server alone.
+fn pushback(headers: &HeaderMap) -> Option<Duration> {
+    let millis = headers.get("grpc-retry-pushback-ms")?.to_str().ok()?;
+    Some(Duration::from_millis(u64::from(millis.parse::<u32>().ok()?)))
+}
+
+/// By RFC 9110, section 10.2.3, as far as it is a number of seconds. A date is not read: it would be compared with
+/// a clock of ours that may go wrong.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    Some(Duration::from_secs(u64::from(
+        seconds.trim().parse::<u32>().ok()?,
+    )))
 }
 
 // === impl Verdict ===
@@ -113,6 +121,7 @@ impl Verdict {
         Self {
             outcome: Outcome::Success,
             why: Cow::Borrowed(""),
+            pushback: None,
         }
     }
 
@@ -120,6 +129,7 @@ impl Verdict {
         Self {
             outcome: Outcome::Failure,
             why: Cow::Borrowed(why),
+            pushback: None,
         }
     }
 }
@@ -127,7 +137,7 @@ impl Verdict {
 // === impl Classifier ===
 
 impl Classifier {
-    pub(crate) fn expect<B>(self, request: &Request<B>) -> Expected {
+    pub(crate) fn expect<B>(&self, request: &Request<B>) -> Expected {
         let allowed = deadline::of_headers(request.headers());
         let short = match (allowed, self.usual_deadline) {
             (Some(allowed), Some(usual)) => allowed < usual,
@@ -135,15 +145,55 @@ impl Classifier {
             (None, _) => false,
         };
         Expected {
-            classifier: self,
             grpc: is_grpc(request.headers()),
-            short,
+            table: Table {
+                codes: self.classification.of(request.uri().path()),
+                short,
+            },
         }
+    }
+
+    /// What an error says that is no call's: an inner service did not get ready.
+    pub(crate) fn of_error(&self, error: &(dyn Error + 'static)) -> Verdict {
+        let table = Table {
+            codes: self.classification.of(""),
+            short: false,
+        };
+        table.error(error)
+    }
+}
+
+// === impl Table ===
+
+impl Table {
+    fn code(&self, code: Code) -> Outcome {
+        self.codes
+            .get(code)
+            .unwrap_or_else(|| code_outcome(code, self.short))
+    }
+
+    fn status(&self, headers: &HeaderMap) -> Option<Verdict> {
+        let code = headers.get(Status::GRPC_STATUS)?;
+        let code = Code::from_bytes(code.as_bytes());
+        let outcome = self.code(code);
+        if outcome == Outcome::Success {
+            return Some(Verdict::success());
+        }
+        let message = headers
+            .get(Status::GRPC_MESSAGE)
+            .map(|value| value.as_bytes())
+            .unwrap_or_default();
+        let message = String::from_utf8_lossy(&message[..message.len().min(LONGEST_MESSAGE)]);
+        Some(Verdict {
+            outcome,
+            why: format!("{code:?}: {message}").into(),
+            pushback: pushback(headers),
+        })
     }
 
     /// By the type of the error and not by the code of a status made from it: tonic gives `CANCELLED` to its own
     /// timeout and to a dying connection alike.
-    pub(crate) fn of_error(self, error: &(dyn Error + 'static), short: bool) -> Verdict {
+    fn error(&self, error: &(dyn Error + 'static)) -> Verdict {
         let outcome = if let Some(error) = find::<CallError>(error) {
             match error {
                 CallError::CircuitOpen { .. }
@@ -157,13 +207,13 @@ impl Classifier {
                 CallError::DeadlinePassed { short: false, .. } => Outcome::Failure,
             }
         } else if find::<tonic::TimeoutExpired>(error).is_some() {
-            code_outcome(Code::DeadlineExceeded, short)
+            self.code(Code::DeadlineExceeded)
         } else if let Some(error) = find::<h2::Error>(error) {
             http2_outcome(error)
         } else if find::<hyper::Error>(error).is_some() {
             Outcome::Failure
         } else if let Some(status) = find::<Status>(error) {
-            code_outcome(status.code(), short)
+            self.code(status.code())
         } else {
             Outcome::Failure
         };
@@ -179,9 +229,11 @@ impl Classifier {
             Some(error) => error.to_string(),
             None => chain(error),
         };
+        let pushback = find::<Status>(error).and_then(|status| pushback(status.metadata().as_ref()));
         Verdict {
             outcome,
             why: why.into(),
+            pushback,
         }
     }
 }
@@ -200,25 +252,25 @@ fn http2_outcome(error: &h2::Error) -> Outcome {
 // === impl Expected ===
 
 impl Expected {
-    pub(crate) fn response<B>(self, response: &Response<B>) -> Judge {
+    pub(crate) fn response<B>(&self, response: &Response<B>) -> Judge {
         let early = if self.grpc {
             self.grpc_headers(response)
         } else {
-            http_headers(response.status())
+            http_headers(response)
         };
         Judge {
-            expected: self,
+            expected: self.clone(),
             early,
         }
     }
 
-    pub(crate) fn error(self, error: &(dyn Error + 'static)) -> Verdict {
-        self.classifier.of_error(error, self.short)
+    pub(crate) fn error(&self, error: &(dyn Error + 'static)) -> Verdict {
+        self.table.error(error)
     }
 
-    fn grpc_headers<B>(self, response: &Response<B>) -> Option<Verdict> {
+    fn grpc_headers<B>(&self, response: &Response<B>) -> Option<Verdict> {
         // A response without a body has its status here.
-        if let Some(verdict) = status_verdict(response.headers(), self.short) {
+        if let Some(verdict) = self.table.status(response.headers()) {
             return Some(verdict);
         }
         if is_grpc_answer(response) {
@@ -229,11 +281,13 @@ impl Expected {
         Some(Verdict {
             outcome,
             why: format!("the answer is not gRPC but HTTP {}", status.as_u16()).into(),
+            pushback: http_pushback(response),
         })
     }
 }
 
-fn http_headers(status: StatusCode) -> Option<Verdict> {
+fn http_headers<B>(response: &Response<B>) -> Option<Verdict> {
+    let status = response.status();
     let outcome = if status.is_server_error() {
         Outcome::Failure
     } else if status == StatusCode::TOO_MANY_REQUESTS {
@@ -244,7 +298,16 @@ fn http_headers(status: StatusCode) -> Option<Verdict> {
     Some(Verdict {
         outcome,
         why: format!("HTTP {}", status.as_u16()).into(),
+        pushback: http_pushback(response),
     })
+}
+
+/// `Retry-After` means the service as a whole with these two statuses only.
+fn http_pushback<B>(response: &Response<B>) -> Option<Duration> {
+    match response.status() {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => retry_after(response.headers()),
+        _ => None,
+    }
 }
 
 // === impl Judge ===
@@ -268,7 +331,7 @@ impl Judge {
         if !self.expected.grpc {
             return Verdict::success();
         }
-        status_verdict(trailers, self.expected.short).unwrap_or(NO_STATUS)
+        self.expected.table.status(trailers).unwrap_or(NO_STATUS)
     }
 
     pub(crate) fn at_error(&self, error: &(dyn Error + 'static)) -> Verdict {

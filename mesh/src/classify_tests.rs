@@ -33,7 +33,7 @@ fn response(status: u16, pairs: &[(&'static str, &str)]) -> Response<()> {
     response
 }
 
-fn at_headers(expected: Expected, response: &Response<()>, over: bool) -> Option<Outcome> {
+fn at_headers(expected: &Expected, response: &Response<()>, over: bool) -> Option<Outcome> {
     expected
         .response(response)
         .at_headers(over)
@@ -63,7 +63,7 @@ fn every_code_has_its_outcome() {
             &[("content-type", GRPC), ("grpc-status", &number.to_string())],
         );
         assert_eq!(
-            at_headers(grpc(), &only, true),
+            at_headers(&grpc(), &only, true),
             Some(outcome),
             "{code:?} in the headers"
         );
@@ -85,8 +85,8 @@ fn a_code_that_grpc_does_not_know_is_a_failure() {
 #[test]
 fn a_response_without_a_status_is_a_failure() {
     let good = response(200, &[("content-type", GRPC)]);
-    assert_eq!(at_headers(grpc(), &good, false), None, "not yet");
-    assert_eq!(at_headers(grpc(), &good, true), Some(Outcome::Failure));
+    assert_eq!(at_headers(&grpc(), &good, false), None, "not yet");
+    assert_eq!(at_headers(&grpc(), &good, true), Some(Outcome::Failure));
     let judge = grpc().response(&good);
     assert!(judge.at_last_data().is_none());
     assert_eq!(
@@ -110,7 +110,7 @@ fn an_answer_that_is_not_grpc_is_judged_by_its_http_status() {
         (503, Outcome::Failure),
     ] {
         assert_eq!(
-            at_headers(grpc(), &html(status), false),
+            at_headers(&grpc(), &html(status), false),
             Some(outcome),
             "{status}"
         );
@@ -121,20 +121,20 @@ fn an_answer_that_is_not_grpc_is_judged_by_its_http_status() {
 fn a_plain_http_request_is_judged_by_the_status_and_its_success_at_the_end() {
     let http = Classifier::default().expect(&request(&[]));
     assert_eq!(
-        at_headers(http, &response(200, &[]), true),
+        at_headers(&http, &response(200, &[]), true),
         Some(Outcome::Success)
     );
     assert_eq!(
-        at_headers(http, &response(404, &[]), true),
+        at_headers(&http, &response(404, &[]), true),
         Some(Outcome::Success)
     );
-    assert_eq!(at_headers(http, &response(200, &[]), false), None);
+    assert_eq!(at_headers(&http, &response(200, &[]), false), None);
     assert_eq!(
-        at_headers(http, &response(503, &[]), false),
+        at_headers(&http, &response(503, &[]), false),
         Some(Outcome::Failure)
     );
     assert_eq!(
-        at_headers(http, &response(429, &[]), false),
+        at_headers(&http, &response(429, &[]), false),
         Some(Outcome::Overload)
     );
     let judge = http.response(&response(200, &[]));
@@ -150,6 +150,7 @@ fn a_deadline_shorter_than_usual_blames_nobody() {
     let judge = |usual: Option<u64>, timeout: &str| {
         let classifier = Classifier {
             usual_deadline: usual.map(Duration::from_secs),
+            ..Classifier::default()
         };
         let expected = classifier.expect(&request(&[("content-type", GRPC), ("grpc-timeout", timeout)]));
         let judge = expected.response(&response(200, &[("content-type", GRPC)]));
@@ -218,7 +219,8 @@ fn errors_are_judged_by_what_they_are_and_not_by_the_code_made_of_them() {
 fn a_reason_names_the_code_and_keeps_a_long_message_short() {
     let long = "x".repeat(10_000);
     let trailers = headers(&[("grpc-status", "14"), ("grpc-message", &long)]);
-    let verdict = status_verdict(&trailers, false).unwrap();
+    let judge = grpc().response(&response(200, &[("content-type", GRPC)]));
+    let verdict = judge.at_trailers(&trailers);
     assert!(verdict.why.starts_with("Unavailable: xxx"), "{}", verdict.why);
     assert!(verdict.why.len() < 300);
 }

@@ -346,7 +346,10 @@ impl Failed {
             endpoint,
             tries,
         } = self;
-        let at = endpoint.as_deref().map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
+        let at = endpoint
+            .as_deref()
+            .map(|endpoint| format!(" at {endpoint}"))
+            .unwrap_or_default();
         let message = format!("{}{at}: {error}", error.target());
         let details = status_details::encode(&error, endpoint.as_deref(), tries, &message);
         let mut status = Status::with_details(error.code(), message, details.into());

@@ -9,12 +9,14 @@ pub const CIRCUIT_STATE: &str = "mesh_circuit_state";
 pub const CIRCUIT_TRANSITIONS: &str = "mesh_circuit_transitions_total";
 /// Counter of ended calls, with a label `outcome` (`success`, `failure`, `overload`, `ignored`).
 pub const CALLS: &str = "mesh_calls_total";
-/// Histogram of the seconds from a call's admission to its verdict.
+/// Histogram of the seconds from a call's admission to its verdict, where the admission's time was told.
 pub const CALL_SECONDS: &str = "mesh_call_seconds";
 /// Counter of calls that the circuit refused and nobody sent.
 pub const CALLS_REJECTED: &str = "mesh_calls_rejected_total";
 /// Counter of results that came too late to decide anything: the circuit had changed since the call began.
 pub const LATE_RESULTS: &str = "mesh_late_results_total";
+/// Counter of times that a circuit did not open on soft evidence, because too many of its target's were open.
+pub const SOFT_OPENINGS_REFUSED: &str = "mesh_soft_openings_refused_total";
 /// Gauge: 1 while there is a live connection, else 0.
 pub const CONNECTION_UP: &str = "mesh_connection_up";
 /// Counter of probes, with a label `result` (`passed`, `failed`).

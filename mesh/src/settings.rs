@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::breaker::Policy;
+use crate::breaker::{Policy, Rate, SlowCalls};
 
 /// The settings of a [`Target`](crate::Target).
 ///
@@ -17,6 +17,10 @@ use crate::breaker::Policy;
 pub struct Settings {
     /// Failures in a row that open the circuit; at least 1, by default 5.
     pub consecutive_failures: u32,
+    /// The part of failed calls that opens a circuit; off. Of several endpoints at most half are shut out so.
+    pub failure_rate: Option<Rate>,
+    /// The part of slow calls that opens a circuit; off. Of several endpoints at most half are shut out so.
+    pub slow_calls: Option<SlowCalls>,
     /// The length of the first break, 1 s. Each further break without a success between them is twice as long.
     pub open_first: Duration,
     /// The length that no break exceeds, 60 s.
@@ -65,6 +69,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             consecutive_failures: 5,
+            failure_rate: None,
+            slow_calls: None,
             open_first: Duration::from_secs(1),
             open_longest: Duration::from_secs(60),
             open_jitter: 0.2,
@@ -106,6 +112,8 @@ impl Settings {
     pub fn policy(&self) -> Policy {
         Policy {
             consecutive_failures: self.consecutive_failures,
+            failure_rate: self.failure_rate,
+            slow_calls: self.slow_calls,
             open_first: self.open_first,
             open_longest: self.open_longest,
             open_jitter: self.open_jitter,

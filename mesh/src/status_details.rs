@@ -102,7 +102,10 @@ mod tests {
         assert_eq!(info.metadata["target"], "recognizer");
         assert_eq!(info.metadata["endpoint"], "10.0.0.1:50051");
         assert_eq!(info.metadata["tries"], "2");
-        assert_eq!(status.details[1].type_url, "type.googleapis.com/google.rpc.RetryInfo");
+        assert_eq!(
+            status.details[1].type_url,
+            "type.googleapis.com/google.rpc.RetryInfo"
+        );
         let retry = RetryInfo::decode(&*status.details[1].value).unwrap();
         let delay = retry.retry_delay.unwrap();
         assert_eq!((delay.seconds, delay.nanos), (1, 250_000_000));

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::availability::Availability;
 use crate::balancer::{Balance, BalanceSettings, Endpoint, Picker, Standing};
-use crate::breaker::{CircuitState, Door, Policy};
+use crate::breaker::{Cap, CircuitState, Classification, Door, Policy};
 use crate::call::{Budget, Bulkhead, Caller, MeshChannel, Meters, Methods};
 use crate::classify::Classifier;
 use crate::discovery::{Discovery, DiscoverySettings, TargetAddress};
@@ -45,6 +45,7 @@ pub struct TargetBuilder {
     discovery: DiscoverySettings,
     probe: Probe,
     methods: Methods,
+    classification: Classification,
 }
 
 /// Where a target stands, for pages and logs. All times in milliseconds.
@@ -107,6 +108,7 @@ impl Target {
             discovery: DiscoverySettings::default(),
             probe: Probe::default(),
             methods: Methods::default(),
+            classification: Classification::default(),
         }
     }
 
@@ -142,7 +144,11 @@ impl Target {
             available: availability.is_available(),
             reason: availability.reason.into_owned(),
             waiting_calls: parts.caller.bulkhead.waiting(),
-            endpoints: choice.all.iter().map(|endpoint| EndpointSnapshot::of(endpoint)).collect(),
+            endpoints: choice
+                .all
+                .iter()
+                .map(|endpoint| EndpointSnapshot::of(endpoint))
+                .collect(),
         }
     }
 
@@ -219,6 +225,12 @@ impl TargetBuilder {
         self
     }
 
+    /// Changes what the codes of its methods say about it.
+    pub fn classification(mut self, classification: Classification) -> Self {
+        self.classification = classification;
+        self
+    }
+
     /// Replaces the defaults by which its name is followed.
     pub fn discovery(mut self, settings: DiscoverySettings) -> Self {
         self.discovery = settings;
@@ -265,6 +277,7 @@ impl TargetBuilder {
                     ..settings.policy()
                 },
             },
+            cap: Cap::new(),
             connector: Connector::new(origin.clone(), &settings),
             probe: self.probe,
             discovery,
@@ -279,6 +292,7 @@ impl TargetBuilder {
             methods: self.methods,
             classifier: Classifier {
                 usual_deadline: Some(settings.deadline),
+                classification: self.classification,
             },
             bulkhead: Bulkhead::new(settings.in_flight_limit, settings.wait_limit),
             budget: Budget::new(settings.retry_budget, settings.retry_floor),

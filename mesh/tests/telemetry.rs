@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use safelight_mesh::breaker::{Circuit, Outcome, Policy};
+use tokio::time::Instant;
 
 fn policy() -> Policy {
     Policy {
@@ -18,26 +19,18 @@ fn policy() -> Policy {
 
 /// Opens the circuit, refuses a call, fails a trial, and closes.
 async fn one_outage(circuit: &Circuit) {
-    circuit.admit().unwrap().end(Outcome::Success, None);
-    let late = circuit.admit().unwrap();
-    circuit
-        .admit()
-        .unwrap()
-        .end(Outcome::Failure, Some("Unavailable: models are loading"));
-    circuit
-        .admit()
-        .unwrap()
-        .end(Outcome::Failure, Some("Unavailable: models are loading"));
+    let admit = || circuit.admit_at(Instant::now()).unwrap();
+    admit().end(Outcome::Success, None);
+    let late = admit();
+    admit().end(Outcome::Failure, Some("Unavailable: models are loading"));
+    admit().end(Outcome::Failure, Some("Unavailable: models are loading"));
     assert!(circuit.admit().is_err());
     late.end(Outcome::Success, None);
     tokio::time::advance(Duration::from_secs(1)).await;
-    circuit
-        .admit()
-        .unwrap()
-        .end(Outcome::Failure, Some("Internal: still not"));
+    admit().end(Outcome::Failure, Some("Internal: still not"));
     tokio::time::advance(Duration::from_secs(2)).await;
-    circuit.admit().unwrap().end(Outcome::Overload, None);
-    circuit.admit().unwrap().end(Outcome::Success, None);
+    admit().end(Outcome::Overload, None);
+    admit().end(Outcome::Success, None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::Load;
 use super::choice::{Choice, Picker};
 use super::endpoint::{Endpoint, EndpointParts, Standing};
-use super::Load;
 use crate::availability::Availability;
-use crate::breaker::{Circuit, Policy};
+use crate::breaker::{Cap, Circuit, Policy};
 use crate::discovery::{Discovery, EndpointAddress, Found};
 use crate::metric_names;
 use crate::probe::Probe;
@@ -30,6 +30,8 @@ pub(crate) struct BalanceSettings {
 pub(crate) struct Balance {
     pub(crate) target: Arc<str>,
     pub(crate) settings: BalanceSettings,
+    /// Shared by the circuits.
+    pub(crate) cap: Cap,
     pub(crate) connector: Connector,
     pub(crate) probe: Probe,
     pub(crate) discovery: Discovery,
@@ -75,17 +77,26 @@ impl Balance {
         members.by_address.retain(|address, endpoint| {
             let gone = gone(address);
             if gone {
-                tracing::info!(target_name = &*self.target, endpoint = &*endpoint.name, "endpoint gone");
+                tracing::info!(
+                    target_name = &*self.target,
+                    endpoint = &*endpoint.name,
+                    "endpoint gone"
+                );
             }
             !gone
         });
         for address in found.endpoints.iter() {
             if !members.by_address.contains_key(address) {
                 let endpoint = self.endpoint(address, members, changed);
-                tracing::debug!(target_name = &*self.target, endpoint = &*endpoint.name, "endpoint found");
+                tracing::debug!(
+                    target_name = &*self.target,
+                    endpoint = &*endpoint.name,
+                    "endpoint found"
+                );
                 members.by_address.insert(address.clone(), endpoint);
             }
         }
+        self.cap.set_endpoints(members.by_address.len());
         metrics::gauge!(metric_names::ENDPOINTS, "target" => self.target.to_string())
             .set(members.by_address.len() as f64);
     }
@@ -98,7 +109,11 @@ impl Balance {
     ) -> Arc<Endpoint> {
         let id = members.next_id;
         members.next_id += 1;
-        let circuit = Circuit::new(self.target.clone(), self.settings.policy.clone());
+        let circuit = Circuit::with_cap(
+            self.target.clone(),
+            self.settings.policy.clone(),
+            self.cap.clone(),
+        );
         let connection = Connection::keep(
             self.target.clone(),
             address.clone(),

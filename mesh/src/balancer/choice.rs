@@ -7,8 +7,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::endpoint::{Endpoint, Out, Standing};
 use super::InFlight;
+use super::endpoint::{Endpoint, Out, Standing};
 use crate::breaker::Permit;
 use crate::transport::Live;
 
@@ -129,7 +129,11 @@ impl Picker {
         // Few are left: the cheapest of them.
         let mut refused = None;
         let mut left: Vec<_> = ready.iter().filter(|endpoint| !is_tried(endpoint)).collect();
-        left.sort_by(|a, b| a.load.cost(now, self.ramp).total_cmp(&b.load.cost(now, self.ramp)));
+        left.sort_by(|a, b| {
+            a.load
+                .cost(now, self.ramp)
+                .total_cmp(&b.load.cost(now, self.ramp))
+        });
         for endpoint in left {
             match take(endpoint, now) {
                 Some(picked) => return Ok(picked),

@@ -155,7 +155,8 @@ impl Load {
     /// Of two that store at once, one is lost. That is one sample of many.
     fn store(&self, micros: f64, at: u32) {
         let micros = micros as f32;
-        self.latency.store(Latency { micros, at }.pack(), Ordering::Relaxed);
+        self.latency
+            .store(Latency { micros, at }.pack(), Ordering::Relaxed);
     }
 
     fn ramp(&self, micros: u64, ramp: Duration) -> f64 {
@@ -309,7 +310,10 @@ mod tests {
             before = cost;
             at += ms(1);
         }
-        assert!(before >= 1e6, "an endpoint that fails at once looks slow: {before}");
+        assert!(
+            before >= 1e6,
+            "an endpoint that fails at once looks slow: {before}"
+        );
         assert!(before <= 2.0 * LARGEST_PENALTY);
     }
 

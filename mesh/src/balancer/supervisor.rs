@@ -81,18 +81,25 @@ impl Supervisor {
             {
                 told_down = link.attempt;
                 asking = None;
-                self.circuit.probe_failed(status.generation, reason);
+                // Hard evidence: nobody is there.
+                self.circuit.hard_failure(reason);
             }
             let wants_probe = link.is_up() && !self.is_well(&link, &status, &health);
             suspicion &= asking.is_some();
             if !wants_probe && !suspicion {
                 asking = None;
-            } else if wants_probe && asking.is_none() && (health.attempt != link.attempt || Instant::now() >= health.next) {
+            } else if wants_probe
+                && asking.is_none()
+                && (health.attempt != link.attempt || Instant::now() >= health.next)
+            {
                 asking = Some(self.ask(&link, status.generation));
             }
             if wants_probe || !link.is_up() {
                 following = None;
-            } else if following.as_ref().is_none_or(|following| following.attempt != link.attempt) {
+            } else if following
+                .as_ref()
+                .is_none_or(|following| following.attempt != link.attempt)
+            {
                 following = Some(self.follow(&link, status.generation));
             }
             self.publish(&link, &status, &health);
@@ -128,7 +135,9 @@ impl Supervisor {
     }
 
     fn ask(&self, link: &Link, generation: u64) -> Asking {
-        let asking = self.probe.ask(link.clone(), self.connection.origin().clone(), self.timeout);
+        let asking = self
+            .probe
+            .ask(link.clone(), self.connection.origin().clone(), self.timeout);
         Asking {
             attempt: link.attempt,
             generation,
@@ -163,7 +172,12 @@ impl Supervisor {
             "result" => result,
         )
         .increment(1);
-        tracing::debug!(target_name = &*self.target, endpoint = &*self.endpoint, result, "probed");
+        tracing::debug!(
+            target_name = &*self.target,
+            endpoint = &*self.endpoint,
+            result,
+            "probed"
+        );
         health.attempt = asked.attempt;
         health.finding = Some(finding);
         health.next = Instant::now() + jittered(self.interval);
@@ -197,7 +211,7 @@ impl Supervisor {
                 LinkState::Connecting | LinkState::Up(_) => health.next,
             };
             return Standing::Out {
-                why: Out::CircuitOpen(status.last_failure.clone()),
+                why: Out::CircuitOpen(status.evidence.clone()),
                 retry_at: Some(retry_at),
             };
         }

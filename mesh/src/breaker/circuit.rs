@@ -1,64 +1,61 @@
 //! A circuit: the state machine, shared, with its clock, log and metrics.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Admission, Breaker, CircuitState, Outcome, Policy, Refusal, Settled};
-use crate::classify::Verdict;
+use super::cap::Place;
+use super::gate::{Gate, Gated};
+use super::history::History;
+use super::meters::{Change, Meters, tell};
+use super::status::Standing;
+use super::{
+    Admission, Breaker, Cap, CircuitState, CircuitStatus, OpenedBy, Outcome, Permit, Policy, Refusal, Report,
+    Settled, Transition,
+};
 use crate::error::CallError;
-use crate::metric_names;
 
 /// A circuit that many callers share. Clones are the same circuit.
+///
+/// While it is closed and no failure is counted, a call costs no lock, no allocation and no look at the clock.
+/// A policy with rates takes a short lock and reads the clock at the end of each call; one for slow calls, or over
+/// a time, reads it at the start as well.
 #[derive(Clone)]
 pub struct Circuit {
     shared: Arc<Shared>,
 }
 
+/// Away from the count of clones, which every call changes: what a call only reads stays in each processor's
+/// cache. Two lines of 64 bytes, as processors fetch them in pairs.
+#[repr(align(128))]
 struct Shared {
-    name: Arc<str>,
-    /// Held for a few instructions, never across an await.
-    breaker: Mutex<Breaker>,
-    status: watch::Sender<CircuitStatus>,
+    /// The lock is held for a few instructions, never across an await.
+    gate: Gate<Driven>,
+    needs_clock: bool,
     meters: Meters,
+    name: Arc<str>,
+    cap: Option<Cap>,
+    status: watch::Sender<CircuitStatus>,
 }
 
-/// Where a circuit stands, for those who watch it.
-#[derive(Clone, Debug)]
-pub struct CircuitStatus {
-    /// The state.
-    pub state: CircuitState,
-    /// Counts the changes of the circuit.
-    pub generation: u64,
-    /// When the state was entered.
-    pub since: Instant,
-    /// When the present break ends; `None` unless the circuit is open.
-    pub open_until: Option<Instant>,
-    /// What the last failure was that opened the circuit.
-    pub last_failure: Option<Arc<str>>,
+/// The state machine, and what changes with it.
+struct Driven {
+    breaker: Breaker,
+    /// Held while the circuit is open by soft evidence.
+    place: Option<Place>,
+    history: History,
 }
 
-/// The right to make one call, and the duty to say how it ended. Dropped without a word it counts as
-/// [`Outcome::Ignored`]: where it held the one slot of a half-open circuit, the slot is free again.
-#[must_use = "a permit that is dropped says that nothing was learned"]
-pub struct Permit {
-    circuit: Circuit,
-    admission: Admission,
-    ended: bool,
-}
-
-struct Meters {
-    state: Gauge,
-    success: Counter,
-    failure: Counter,
-    overload: Counter,
-    ignored: Counter,
-    rejected: Counter,
-    late: Counter,
-    seconds: Histogram,
+/// What a change of the circuit is told with.
+#[derive(Clone, Copy)]
+struct Reason<'a> {
+    /// The failure, where there is one.
+    why: Option<&'a str>,
+    /// What let calls in again, should the change do so.
+    healed_by: &'static str,
 }
 
 // === impl Circuit ===
@@ -66,17 +63,32 @@ struct Meters {
 impl Circuit {
     /// A closed circuit. Its name is the label `target` of metrics and log.
     pub fn new(name: impl Into<Arc<str>>, policy: Policy) -> Self {
-        let name = name.into();
+        Self::make(name.into(), policy, None)
+    }
+
+    /// A closed circuit that asks a limit, which it shares with others, before it opens on soft evidence.
+    pub fn with_cap(name: impl Into<Arc<str>>, policy: Policy, cap: Cap) -> Self {
+        Self::make(name.into(), policy, Some(cap))
+    }
+
+    fn make(name: Arc<str>, policy: Policy, cap: Option<Cap>) -> Self {
+        let needs_clock = policy.needs_clock();
         let breaker = Breaker::new(policy, Instant::now());
         let meters = Meters::new(&name);
-        meters.state.set(0.0);
         let (status, _) = watch::channel(CircuitStatus::of(&breaker, None));
+        let driven = Driven {
+            breaker,
+            place: None,
+            history: History::new(),
+        };
         Self {
             shared: Arc::new(Shared {
-                name,
-                breaker: Mutex::new(breaker),
-                status,
+                gate: Gate::new(driven),
+                needs_clock,
                 meters,
+                name,
+                cap,
+                status,
             }),
         }
     }
@@ -98,33 +110,64 @@ impl Circuit {
 
     /// Failures in a row that the closed circuit has seen.
     pub fn failures(&self) -> u32 {
-        self.breaker().failures()
+        self.shared.gate.open().breaker.failures()
     }
 
-    /// Asks for the right to make a call.
+    /// Its last 16 changes and withheld openings, the oldest first.
+    pub fn transitions(&self) -> Vec<Transition> {
+        self.shared.gate.open().history.to_vec()
+    }
+
+    /// Asks for the right to make a call. The seconds of the call do not go into the metrics, and the clock is not
+    /// read unless the policy needs it; [`admit_at`](Self::admit_at) does both.
     ///
     /// # Errors
     /// [`CallError::CircuitOpen`] and [`CallError::TrialRunning`].
+    #[inline]
     pub fn admit(&self) -> Result<Permit, CallError> {
-        let admitted = self.change(None, |breaker, now| breaker.admit(now));
-        match admitted {
-            Ok(admission) => Ok(Permit {
-                circuit: self.clone(),
-                admission,
-                ended: false,
-            }),
+        let started = if self.shared.needs_clock {
+            Some(Instant::now())
+        } else {
+            None
+        };
+        match self.shared.gate.pass() {
+            Some(generation) => Ok(self.permit(Admission { generation }, started)),
+            None => self.ask(started),
+        }
+    }
+
+    /// Asks for the right to make a call that starts now, for a caller who has read the clock.
+    ///
+    /// # Errors
+    /// [`CallError::CircuitOpen`] and [`CallError::TrialRunning`].
+    #[inline]
+    pub fn admit_at(&self, now: Instant) -> Result<Permit, CallError> {
+        match self.shared.gate.pass() {
+            Some(generation) => Ok(self.permit(Admission { generation }, Some(now))),
+            None => self.ask(Some(now)),
+        }
+    }
+
+    #[cold]
+    fn ask(&self, started: Option<Instant>) -> Result<Permit, CallError> {
+        let now = started.unwrap_or_else(Instant::now);
+        let reason = Reason::healed_by("the break was over");
+        match self.change(reason, now, |driven| driven.breaker.admit(now)) {
+            Ok(admission) => Ok(self.permit(admission, started)),
             Err(refusal) => Err(self.refused(refusal)),
         }
     }
 
-    /// The same at a time that the caller has read already.
-    pub(crate) fn admit_at(&self, _now: Instant) -> Result<Permit, CallError> {
-        self.admit()
+    fn permit(&self, admission: Admission, started: Option<Instant>) -> Permit {
+        Permit::new(self.clone(), admission, started)
     }
 
     /// Whether a call would be let through now; takes no slot.
     pub(crate) fn would_admit(&self) -> Result<(), Refusal> {
-        self.breaker().would_admit(Instant::now())
+        if self.shared.gate.pass().is_some() {
+            return Ok(());
+        }
+        self.shared.gate.open().breaker.would_admit(Instant::now())
     }
 
     /// The error for a call that is refused; counts it.
@@ -132,111 +175,177 @@ impl Circuit {
         self.shared.meters.rejected.increment(1);
         let target = self.shared.name.clone();
         match refusal {
-            Refusal::Open { open_for, retry_in } => {
-                let last_failure = self.shared.status.borrow().last_failure.clone();
-                CallError::CircuitOpen {
-                    target,
-                    open_for,
-                    retry_in,
-                    last_failure,
-                }
-            }
+            Refusal::Open { open_for, retry_in } => CallError::CircuitOpen {
+                target,
+                open_for,
+                retry_in,
+                last_failure: self.shared.status.borrow().evidence.clone(),
+            },
             Refusal::TrialRunning => CallError::TrialRunning { target },
         }
     }
 
     /// A probe that was begun at `generation` passed.
     pub fn probe_passed(&self, generation: u64) {
-        self.change(None, |breaker, now| breaker.probe_passed(generation, now));
+        let now = Instant::now();
+        self.change(Reason::healed_by("a probe passed"), now, |driven| {
+            driven.breaker.probe_passed(generation, now)
+        });
     }
 
     /// A probe that was begun at `generation` failed.
     pub fn probe_failed(&self, generation: u64, why: &str) {
-        self.change(Some(why), |breaker, now| breaker.probe_failed(generation, now));
+        let now = Instant::now();
+        self.change(Reason::failed(why), now, |driven| {
+            driven.breaker.probe_failed(generation, now)
+        });
     }
 
-    fn settle(&self, admission: Admission, outcome: Outcome, why: Option<&str>) {
-        let meters = &self.shared.meters;
-        meters.ended(outcome, admission.started.elapsed().as_secs_f64());
-        let settled = self.change(why, |breaker, now| breaker.settle(admission, outcome, now));
-        if settled == Settled::Late {
-            meters.late.increment(1);
+    /// The service is certainly not there: a connection was refused, or a health check says that it does not
+    /// serve. A closed circuit opens at once, and no [`Cap`] is asked; for one that is open or half-open this is a
+    /// failed probe.
+    pub fn hard_failure(&self, why: &str) {
+        let now = Instant::now();
+        self.change(Reason::failed(why), now, |driven| {
+            driven.breaker.hard_failure(now)
+        });
+    }
+
+    /// Opens the circuit until somebody resets it or forces it closed. Neither time nor probes let a call in.
+    pub fn force_open(&self, why: &str) {
+        let now = Instant::now();
+        self.change(Reason::failed(why), now, |driven| driven.breaker.force_open(now));
+    }
+
+    /// Closes the circuit until somebody resets it or forces it open. Everything is let through, and still counts
+    /// in metrics and in [`failures`](Self::failures).
+    pub fn force_closed(&self) {
+        let now = Instant::now();
+        self.change(Reason::healed_by("forced closed"), now, |driven| {
+            driven.breaker.force_closed(now);
+        });
+    }
+
+    /// Closes the circuit as if it were new: nothing is forced, no failure counted, breaks begin with the first
+    /// length.
+    pub fn reset(&self) {
+        let now = Instant::now();
+        self.change(Reason::healed_by("reset"), now, |driven| {
+            driven.breaker.reset(now)
+        });
+    }
+
+    #[inline]
+    pub(super) fn settle(
+        &self,
+        admission: Admission,
+        started: Option<Instant>,
+        outcome: Outcome,
+        pushback: Option<Duration>,
+        why: Option<&str>,
+    ) {
+        let shared = &*self.shared;
+        shared.meters.ended(outcome);
+        let now = started.map(|_| Instant::now());
+        let took = started.zip(now).map(|(started, now)| now - started);
+        if let Some(took) = took {
+            shared.meters.took(took);
+        }
+        let changes_nothing = match outcome {
+            Outcome::Success => shared.gate.is_clear_since(admission.generation),
+            Outcome::Failure => false,
+            Outcome::Overload => pushback.is_none() && shared.gate.is_free_since(admission.generation),
+            Outcome::Ignored => shared.gate.is_free_since(admission.generation),
+        };
+        if changes_nothing {
+            return;
+        }
+        let report = Report {
+            outcome,
+            took,
+            pushback,
+        };
+        self.report(admission, report, now.unwrap_or_else(Instant::now), why);
+    }
+
+    #[inline(never)]
+    fn report(&self, admission: Admission, report: Report, now: Instant, why: Option<&str>) {
+        let shared = &*self.shared;
+        let reason = Reason {
+            why,
+            healed_by: "a call succeeded",
+        };
+        let settled = self.change(reason, now, |driven| {
+            let Driven { breaker, place, .. } = driven;
+            let settled = breaker.settle_within(admission, report, now, || match &shared.cap {
+                Some(cap) => {
+                    *place = cap.reserve();
+                    place.is_some()
+                }
+                None => true,
+            });
+            if let Settled::Withheld(evidence) = settled {
+                driven.withhold(evidence, shared.cap.as_ref(), now);
+            }
+            settled
+        });
+        match settled {
+            Settled::Counted => {}
+            Settled::Late => shared.meters.late.increment(1),
+            Settled::Withheld(evidence) => shared.meters.withheld(&shared.name, evidence),
         }
     }
 
     /// Lets `act` change the state machine, and tells the world if it did.
-    fn change<T>(&self, why: Option<&str>, act: impl FnOnce(&mut Breaker, Instant) -> T) -> T {
-        let now = Instant::now();
-        let mut breaker = self.breaker();
-        let (generation, from, open_until) = (breaker.generation(), breaker.state(), breaker.open_until());
-        let result = act(&mut breaker, now);
-        if breaker.generation() == generation && breaker.open_until() == open_until {
+    fn change<T>(&self, reason: Reason<'_>, now: Instant, act: impl FnOnce(&mut Driven) -> T) -> T {
+        let shared = &*self.shared;
+        let mut driven = shared.gate.open();
+        let before = Standing::of(&driven.breaker);
+        let result = act(&mut driven);
+        let after = Standing::of(&driven.breaker);
+        if before == after {
             return result;
         }
+        if !after.opened_by.is_some_and(OpenedBy::is_soft) {
+            driven.place = None;
+        }
         // Published under the lock, so that watchers see the changes in their order.
-        let to = breaker.state();
-        self.shared.status.send_modify(|status| {
-            let last_failure = match to {
-                CircuitState::Open if from != CircuitState::Open => why.map(Arc::from),
+        shared.status.send_modify(|status| {
+            let last_failure = match after.state {
+                CircuitState::Open
+                    if before.state != CircuitState::Open || before.opened_by != after.opened_by =>
+                {
+                    reason.why.map(Arc::from)
+                }
                 CircuitState::Open | CircuitState::HalfOpen => status.last_failure.take(),
                 CircuitState::Closed => None,
             };
-            *status = CircuitStatus::of(&breaker, last_failure);
+            *status = CircuitStatus::of(&driven.breaker, last_failure);
         });
-        if to != from {
-            self.tell(from, to, breaker.open_until().map(|until| until - now), why);
+        if (before.state, before.forced) == (after.state, after.forced) {
+            return result;
         }
+        let evidence = match (after.state, &shared.status.borrow().evidence) {
+            (CircuitState::Open, Some(evidence)) => evidence.clone(),
+            _ => Arc::from(reason.healed_by),
+        };
+        driven.history.push(Transition {
+            at: now,
+            from: before.state,
+            to: after.state,
+            evidence,
+        });
+        shared.meters.state(after.state);
+        drop(driven);
+        let change = Change {
+            from: before.state,
+            to: after.state,
+            opened_by: after.opened_by,
+            open_for: after.open_until.map(|until| until - now),
+            why: reason.why,
+        };
+        tell(&shared.name, &change);
         result
-    }
-
-    fn tell(
-        &self,
-        from: CircuitState,
-        to: CircuitState,
-        open_for: Option<std::time::Duration>,
-        why: Option<&str>,
-    ) {
-        let shared = &self.shared;
-        let target = &*shared.name;
-        shared.meters.state.set(match to {
-            CircuitState::Closed => 0.0,
-            CircuitState::HalfOpen => 1.0,
-            CircuitState::Open => 2.0,
-        });
-        metrics::counter!(
-            metric_names::CIRCUIT_TRANSITIONS,
-            "target" => target.to_owned(),
-            "from" => from.as_str(),
-            "to" => to.as_str(),
-        )
-        .increment(1);
-        match to {
-            CircuitState::Open => tracing::warn!(
-                target_name = target,
-                from = from.as_str(),
-                to = to.as_str(),
-                open_for_ms = open_for.map(|time| time.as_millis() as u64),
-                why,
-                "circuit opened"
-            ),
-            CircuitState::HalfOpen => tracing::info!(
-                target_name = target,
-                from = from.as_str(),
-                to = to.as_str(),
-                "circuit lets one call through"
-            ),
-            CircuitState::Closed => tracing::info!(
-                target_name = target,
-                from = from.as_str(),
-                to = to.as_str(),
-                "circuit closed"
-            ),
-        }
-    }
-
-    fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        // Nothing panics while the lock is held; and a state machine is whole between any two of its statements.
-        self.shared.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -249,86 +358,45 @@ impl fmt::Debug for Circuit {
     }
 }
 
-// === impl CircuitStatus ===
+// === impl Driven ===
 
-impl CircuitStatus {
-    fn of(breaker: &Breaker, last_failure: Option<Arc<str>>) -> Self {
+impl Driven {
+    fn withhold(&mut self, evidence: OpenedBy, cap: Option<&Cap>, now: Instant) {
+        let (open, limit) = cap.map_or((0, 0), |cap| (cap.softly_open(), cap.limit()));
+        self.history.push(Transition {
+            at: now,
+            from: CircuitState::Closed,
+            to: CircuitState::Closed,
+            evidence: format!("{evidence}; not opened, {open} of at most {limit} are").into(),
+        });
+    }
+}
+
+impl Gated for Driven {
+    fn generation(&self) -> u64 {
+        self.breaker.generation()
+    }
+
+    fn passes_freely(&self) -> bool {
+        self.breaker.state() == CircuitState::Closed
+    }
+
+    fn is_clear(&self) -> bool {
+        self.breaker.is_clear()
+    }
+}
+
+// === impl Reason ===
+
+impl<'a> Reason<'a> {
+    fn failed(why: &'a str) -> Self {
         Self {
-            state: breaker.state(),
-            generation: breaker.generation(),
-            since: breaker.since(),
-            open_until: breaker.open_until(),
-            last_failure,
-        }
-    }
-}
-
-// === impl Permit ===
-
-impl Permit {
-    /// When the call was admitted.
-    pub fn started(&self) -> Instant {
-        self.admission.started
-    }
-
-    /// The circuit that gave it.
-    pub fn circuit(&self) -> &Circuit {
-        &self.circuit
-    }
-
-    /// Says how the call ended; `why` is kept for those who ask why the circuit opened.
-    pub fn end(mut self, outcome: Outcome, why: Option<&str>) {
-        self.ended = true;
-        self.circuit.settle(self.admission, outcome, why);
-    }
-
-    pub(crate) fn judge(self, verdict: &Verdict) {
-        self.end(verdict.outcome, Some(&verdict.why));
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.circuit.settle(self.admission, Outcome::Ignored, None);
-        }
-    }
-}
-
-impl fmt::Debug for Permit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit")
-            .field("circuit", &self.circuit.name())
-            .field("admission", &self.admission)
-            .finish()
-    }
-}
-
-// === impl Meters ===
-
-impl Meters {
-    fn new(name: &Arc<str>) -> Self {
-        let target = || name.to_string();
-        let calls = |outcome: Outcome| metrics::counter!(metric_names::CALLS, "target" => target(), "outcome" => outcome.as_str());
-        Self {
-            state: metrics::gauge!(metric_names::CIRCUIT_STATE, "target" => target()),
-            success: calls(Outcome::Success),
-            failure: calls(Outcome::Failure),
-            overload: calls(Outcome::Overload),
-            ignored: calls(Outcome::Ignored),
-            rejected: metrics::counter!(metric_names::CALLS_REJECTED, "target" => target()),
-            late: metrics::counter!(metric_names::LATE_RESULTS, "target" => target()),
-            seconds: metrics::histogram!(metric_names::CALL_SECONDS, "target" => target()),
+            why: Some(why),
+            healed_by: "",
         }
     }
 
-    fn ended(&self, outcome: Outcome, seconds: f64) {
-        match outcome {
-            Outcome::Success => self.success.increment(1),
-            Outcome::Failure => self.failure.increment(1),
-            Outcome::Overload => self.overload.increment(1),
-            Outcome::Ignored => self.ignored.increment(1),
-        }
-        self.seconds.record(seconds);
+    fn healed_by(healed_by: &'static str) -> Self {
+        Self { why: None, healed_by }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tower::Layer;
 
-use super::{BreakerService, Circuit};
+use super::{BreakerService, Circuit, Classification};
 use crate::classify::Classifier;
 
 /// Puts a [`Circuit`] around any service of HTTP requests, gRPC or plain.
@@ -42,9 +42,13 @@ impl BreakerLayer {
     /// The time a call is usually given. A call that ends with `DEADLINE_EXCEEDED` after its caller allowed less
     /// says nothing about the service. Unset, no call with a `grpc-timeout` of its caller's does.
     pub fn usual_deadline(mut self, usual: Duration) -> Self {
-        self.classifier = Classifier {
-            usual_deadline: Some(usual),
-        };
+        self.classifier.usual_deadline = Some(usual);
+        self
+    }
+
+    /// Changes the table of [what is evidence](crate::breaker#what-is-evidence).
+    pub fn classification(mut self, classification: Classification) -> Self {
+        self.classifier.classification = classification;
         self
     }
 }
@@ -53,6 +57,6 @@ impl<S> Layer<S> for BreakerLayer {
     type Service = BreakerService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        BreakerService::new(inner, self.circuit.clone(), self.classifier)
+        BreakerService::new(inner, self.circuit.clone(), self.classifier.clone())
     }
 }

@@ -20,16 +20,39 @@
 //! | our own deadline | failure; ignored where the caller allowed less than the usual time |
 //! | the caller went away, our own refusals | ignored |
 
+mod admission;
 mod body;
+mod cap;
 mod circuit;
+mod classification;
+mod evidence;
 mod future;
+mod gate;
+mod history;
 mod layer;
+mod meters;
+mod permit;
+mod policy;
+mod rates;
 mod service;
 mod state;
+mod status;
+mod sync;
+mod window;
 
+pub use admission::{Admission, CircuitState, Refusal, Settled};
 pub use body::JudgedBody;
-pub use circuit::{Circuit, CircuitStatus, Permit};
+pub use cap::Cap;
+pub use circuit::Circuit;
+pub use classification::Classification;
+pub(crate) use classification::Codes;
+pub use evidence::{OpenedBy, Outcome, Report};
 pub use future::BreakerFuture;
+pub use history::Transition;
 pub use layer::BreakerLayer;
+pub use permit::Permit;
+pub use policy::{Door, Policy, Rate, SlowCalls};
 pub use service::BreakerService;
-pub use state::{Admission, Breaker, CircuitState, Door, Outcome, Policy, Refusal, Settled};
+pub use state::Breaker;
+pub use status::CircuitStatus;
+pub use window::Span;

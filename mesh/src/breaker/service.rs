@@ -3,6 +3,7 @@
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
+use tokio::time::Instant;
 use tower::Service;
 
 use super::{BreakerFuture, Circuit, JudgedBody, Outcome, Refusal};
@@ -42,7 +43,7 @@ impl<S> BreakerService<S> {
 impl<S: Clone> Clone for BreakerService<S> {
     fn clone(&self) -> Self {
         // Neither the inner readiness nor the refusal is the clone's.
-        Self::new(self.inner.clone(), self.circuit.clone(), self.classifier)
+        Self::new(self.inner.clone(), self.circuit.clone(), self.classifier.clone())
     }
 }
 
@@ -66,7 +67,7 @@ where
         Poll::Ready(ready.map_err(|error| {
             let error = error.into();
             if let Ok(permit) = self.circuit.admit() {
-                let verdict = self.classifier.of_error(&*error, false);
+                let verdict = self.classifier.of_error(&*error);
                 debug_assert_ne!(verdict.outcome, Outcome::Success);
                 permit.judge(&verdict);
             }
@@ -80,7 +81,7 @@ where
         }
         // The slot of a half-open circuit is taken here and lives in the future, so a service that is ready and
         // never called holds nothing.
-        match self.circuit.admit() {
+        match self.circuit.admit_at(Instant::now()) {
             Ok(permit) => {
                 let expected = self.classifier.expect(&request);
                 BreakerFuture::admitted(self.inner.call(request), permit, expected)

@@ -13,6 +13,7 @@ fn policy(door: Door) -> Policy {
         open_jitter: 0.0,
         trial_longest: 30 * SECOND,
         door,
+        ..Policy::default()
     }
 }
 
@@ -119,7 +120,7 @@ fn the_trial_closes_the_circuit_by_its_success() {
 }
 
 #[test]
-fn breaks_double_to_the_longest_while_trials_fail_and_begin_anew_after_a_success() {
+fn breaks_double_to_the_longest_while_trials_fail() {
     let mut now = Instant::now();
     let mut breaker = open(Door::Timer, now);
     for seconds in [1, 2, 4, 8, 8, 8] {
@@ -129,12 +130,38 @@ fn breaks_double_to_the_longest_while_trials_fail_and_begin_anew_after_a_success
         now = until;
         call(&mut breaker, Outcome::Failure, now);
     }
-    now = breaker.open_until().unwrap();
-    call(&mut breaker, Outcome::Success, now);
+}
+
+/// Opens a closed circuit, and says how long the break is.
+fn trip(breaker: &mut Breaker, now: Instant) -> Duration {
     for _ in 0..3 {
-        call(&mut breaker, Outcome::Failure, now);
+        call(breaker, Outcome::Failure, now);
     }
-    assert_eq!(breaker.open_until().unwrap() - now, SECOND);
+    breaker.open_until().unwrap() - now
+}
+
+#[test]
+fn a_lucky_call_does_not_make_breaks_short_again() {
+    let mut now = Instant::now();
+    let mut breaker = Breaker::new(policy(Door::Timer), now);
+    for seconds in [1, 2, 4, 8, 8] {
+        assert_eq!(trip(&mut breaker, now), seconds * SECOND);
+        now = breaker.open_until().unwrap();
+        call(&mut breaker, Outcome::Success, now);
+        assert_eq!(breaker.state(), CircuitState::Closed);
+        now += seconds * SECOND - Duration::from_nanos(1);
+    }
+}
+
+#[test]
+fn breaks_begin_anew_once_the_circuit_has_stayed_closed_for_as_long_as_the_last_one() {
+    let mut now = Instant::now();
+    let mut breaker = open(Door::Timer, now);
+    now += SECOND;
+    call(&mut breaker, Outcome::Failure, now);
+    now += 2 * SECOND;
+    call(&mut breaker, Outcome::Success, now);
+    assert_eq!(trip(&mut breaker, now + 2 * SECOND), SECOND);
 }
 
 #[test]

@@ -167,7 +167,13 @@ mod tests {
             }
             tokio::time::advance(Duration::from_secs(1)).await;
         }
-        assert!(f64::from(seen as u32) <= 1.2 * f64::from(firsts), "{seen} of {firsts}");
-        assert!(f64::from(seen as u32) >= 1.19 * f64::from(firsts), "{seen} of {firsts}");
+        assert!(
+            f64::from(seen as u32) <= 1.2 * f64::from(firsts),
+            "{seen} of {firsts}"
+        );
+        assert!(
+            f64::from(seen as u32) >= 1.19 * f64::from(firsts),
+            "{seen} of {firsts}"
+        );
     }
 }

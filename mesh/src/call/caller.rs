@@ -86,7 +86,10 @@ const PUSHBACK: &str = "grpc-retry-pushback-ms";
 impl Caller {
     pub(crate) async fn call(self: Arc<Self>, mut request: Request<Body>) -> Result<Response<Body>, Failed> {
         let deadline = Deadline::new(self.settings.deadline, request.headers(), Instant::now());
-        let slot = self.enter(deadline).await.map_err(|error| Failed::new(error, None, 0))?;
+        let slot = self
+            .enter(deadline)
+            .await
+            .map_err(|error| Failed::new(error, None, 0))?;
         self.origin.direct(&mut request);
         let idempotent = self.methods.idempotency(request.uri().path()) == Idempotency::Idempotent;
         let (parts, body) = request.into_parts();
@@ -209,7 +212,10 @@ impl Caller {
 
     fn has_untried(&self, course: &Course) -> bool {
         let choice = self.picker.choice();
-        choice.ready.iter().any(|endpoint| !course.tried.contains(&endpoint.id))
+        choice
+            .ready
+            .iter()
+            .any(|endpoint| !course.tried.contains(&endpoint.id))
     }
 
     /// Doubling from the first, drawn from the upper half, as gRPC's retries have it.
@@ -297,7 +303,12 @@ impl Caller {
     }
 
     /// One try at one endpoint; its circuit and its load learn how it ended.
-    async fn try_once(&self, picked: Picked, request: Request<super::ReplayBody>, deadline: Deadline) -> Ended {
+    async fn try_once(
+        &self,
+        picked: Picked,
+        request: Request<super::ReplayBody>,
+        deadline: Deadline,
+    ) -> Ended {
         let Picked {
             endpoint,
             permit,

@@ -90,7 +90,10 @@ mod tests {
             .descriptor_set(safelight_proto::FILE_DESCRIPTOR_SET)
             .unwrap();
         let idempotency = |path| methods.idempotency(path);
-        assert_eq!(idempotency("/facerecog.Identify/Identify"), Idempotency::Idempotent);
+        assert_eq!(
+            idempotency("/facerecog.Identify/Identify"),
+            Idempotency::Idempotent
+        );
         assert_eq!(
             idempotency("/safelight.recognizer.v1.Recognizer/EnrollPerson"),
             Idempotency::Idempotent

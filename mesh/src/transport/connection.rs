@@ -239,11 +239,20 @@ impl Keeper {
 
     fn closed(&mut self, end: hyper::Result<()>) -> Arc<str> {
         let Err(error) = end else {
-            tracing::info!(target_name = &*self.target, endpoint = &*self.endpoint, "connection closed");
+            tracing::info!(
+                target_name = &*self.target,
+                endpoint = &*self.endpoint,
+                "connection closed"
+            );
             return "connection closed by the server".into();
         };
         let reason: Arc<str> = crate::error::chain(&error).into();
-        tracing::warn!(target_name = &*self.target, endpoint = &*self.endpoint, reason = &*reason, "connection broke");
+        tracing::warn!(
+            target_name = &*self.target,
+            endpoint = &*self.endpoint,
+            reason = &*reason,
+            "connection broke"
+        );
         let complains = crate::error::find::<h2::Error>(&error)
             .is_some_and(|error| error.is_go_away() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM));
         if complains {

@@ -12,9 +12,9 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 
+use super::Origin;
 use super::connector::Sender;
 use super::exchange::{ExchangeBody, exchange};
-use super::Origin;
 use crate::call::ReplayBody;
 use crate::deadline::Deadline;
 use crate::error::CallError;

@@ -96,11 +96,19 @@ async fn befalls(fault: Fault) {
     );
     let (usual, now) = (p99(&healthy), p99(&judged));
     assert!(now <= 2 * usual, "p99 is {now:?}, and was {usual:?}");
-    assert!(share >= 0.25, "of three, it has {share:.3} of the calls 5 s after it is well");
+    assert!(
+        share >= 0.25,
+        "of three, it has {share:.3} of the calls 5 s after it is well"
+    );
 }
 
 fn total(three: &Three) -> usize {
-    three.servers.iter().flatten().map(|running| running.server.calls()).sum()
+    three
+        .servers
+        .iter()
+        .flatten()
+        .map(|running| running.server.calls())
+        .sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -76,7 +76,10 @@ pub(crate) async fn ready(target: &Target, endpoints: usize) {
         if ready == endpoints {
             return;
         }
-        assert!(Instant::now() < deadline, "{ready} of {endpoints} are ready: {snapshot:#?}");
+        assert!(
+            Instant::now() < deadline,
+            "{ready} of {endpoints} are ready: {snapshot:#?}"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -78,7 +78,10 @@ async fn with_every_call_failing_the_servers_see_at_most_a_fifth_more_than_the_c
     }
     let seen: usize = running.iter().map(|running| running.server.calls()).sum();
     assert!(seen * 10 <= calls * 12, "{seen} tries of {calls} calls");
-    assert!(seen * 100 >= calls * 115, "{seen} tries of {calls} calls: nothing was tried again");
+    assert!(
+        seen * 100 >= calls * 115,
+        "{seen} tries of {calls} calls: nothing was tried again"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -102,5 +105,11 @@ async fn a_rolling_restart_of_three_servers_fails_no_call() {
     }
     let calls = load.end();
     let failed: Vec<_> = calls.iter().filter_map(|call| call.error.as_ref()).collect();
-    assert!(failed.is_empty(), "{} of {} failed: {:?}", failed.len(), calls.len(), failed[0]);
+    assert!(
+        failed.is_empty(),
+        "{} of {} failed: {:?}",
+        failed.len(),
+        calls.len(),
+        failed[0]
+    );
 }

@@ -119,7 +119,11 @@ async fn a_response_without_trailers_is_broken_and_counts() {
     let target = target(address, hasty());
     assert_eq!(failure(&target).await, CallFailure::Broken);
     assert_eq!(target.snapshot().endpoints[0].failures_in_a_row, 1);
-    assert_eq!(target.snapshot().endpoints[0].circuit, "closed", "one failure is not five");
+    assert_eq!(
+        target.snapshot().endpoints[0].circuit,
+        "closed",
+        "one failure is not five"
+    );
 }
 
 #[tokio::test]
@@ -317,6 +321,10 @@ async fn a_proxys_page_is_told_as_such() {
             "{answer}"
         );
         assert_eq!(failure_of(&answer), failure);
-        assert_eq!(target.snapshot().endpoints[0].failures_in_a_row, failures, "{status}");
+        assert_eq!(
+            target.snapshot().endpoints[0].failures_in_a_row,
+            failures,
+            "{status}"
+        );
     }
 }

@@ -87,7 +87,7 @@ async fn a_target_is_unavailable_from_the_start_while_its_server_is_away() {
     let address = nobody().await;
     let target = target(&format!("http://{address}"), hasty());
     assert!(!target.availability().borrow().is_available());
-    reason(&target, "no connection").await;
+    reason(&target, "onnection refused").await;
     assert!(!target.availability().borrow().is_available());
 
     let _server = Server::start_at(address, Recognizer::new()).await;

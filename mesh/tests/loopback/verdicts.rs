@@ -44,7 +44,10 @@ async fn five_errors_of_the_service_open_the_circuit_and_the_caller_sees_the_ans
         }
         assert_eq!(target.circuit_state(), CircuitState::Open, "{code:?}");
         let snapshot = target.snapshot();
-        assert_eq!(snapshot.endpoints[0].last_failure, Some(format!("{code:?}: as%20told")));
+        assert_eq!(
+            snapshot.endpoints[0].last_failure,
+            Some(format!("{code:?}: as%20told"))
+        );
     }
 }
 
