@@ -133,6 +133,12 @@ impl Target {
         self.parts.availability.clone()
     }
 
+    /// Chooses an endpoint as a call does and lets it go again, for measuring; whether there was one.
+    #[doc(hidden)]
+    pub fn choose_and_let_go(&self) -> bool {
+        self.parts.caller.picker.pick(&[], Instant::now()).is_ok()
+    }
+
     /// Where it stands now.
     pub fn snapshot(&self) -> Snapshot {
         let parts = &self.parts;
