@@ -1,5 +1,6 @@
 //! What opens a circuit, and what it then says.
 
+use metrics_exporter_prometheus::PrometheusBuilder;
 use safelight_mesh::CallError;
 use safelight_mesh::breaker::{
     Circuit, CircuitState, Door, OpenedBy, Outcome, Policy, Rate, SlowCalls, Span,
@@ -292,4 +293,32 @@ async fn a_failed_trial_keeps_what_opened_the_circuit_and_tells_the_newest_failu
         last_failure.as_deref(),
         Some("2 failures in a row, the last: Unavailable: still loading")
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn results_from_before_an_outage_are_late_even_when_all_is_well_again() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let page = recorder.handle();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let circuit = Circuit::new("test", policy());
+    let late = [
+        Outcome::Success,
+        Outcome::Ignored,
+        Outcome::Overload,
+        Outcome::Failure,
+    ]
+    .map(|outcome| (circuit.admit().unwrap(), outcome));
+    circuit.hard_failure("connection refused");
+    advance(SECOND).await;
+    call(&circuit, Outcome::Success);
+    for (permit, outcome) in late {
+        permit.end(outcome, None);
+    }
+    assert_eq!(
+        (circuit.status().state, circuit.failures()),
+        (CircuitState::Closed, 0)
+    );
+    let page = page.render();
+    let line = r#"mesh_late_results_total{target="test"} 4"#;
+    assert!(page.lines().any(|found| found == line), "{page}");
 }
