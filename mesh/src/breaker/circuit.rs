@@ -125,15 +125,8 @@ impl Circuit {
     /// [`CallError::CircuitOpen`] and [`CallError::TrialRunning`].
     #[inline]
     pub fn admit(&self) -> Result<Permit, CallError> {
-        let started = if self.shared.needs_clock {
-            Some(Instant::now())
-        } else {
-            None
-        };
-        match self.shared.gate.pass() {
-            Some(generation) => Ok(self.permit(Admission { generation }, started)),
-            None => self.ask(started),
-        }
+        let permit = self.enter()?;
+        Ok(permit.into_owned())
     }
 
     /// Asks for the right to make a call that starts now, for a caller who has read the clock.
@@ -142,24 +135,51 @@ impl Circuit {
     /// [`CallError::CircuitOpen`] and [`CallError::TrialRunning`].
     #[inline]
     pub fn admit_at(&self, now: Instant) -> Result<Permit, CallError> {
+        let permit = Permit::ask(self, Some(now))?;
+        Ok(permit.into_owned())
+    }
+
+    /// As [`admit`](Self::admit), with a permit that borrows the circuit: threads that call at the same time do not
+    /// even share a count of permits.
+    ///
+    /// ```
+    /// use safelight_mesh::breaker::{Circuit, Outcome, Policy};
+    ///
+    /// let circuit = Circuit::new("ledger", Policy::default());
+    /// let permit = circuit.enter()?;
+    /// let written: std::io::Result<()> = Ok(());
+    /// permit.end(if written.is_ok() { Outcome::Success } else { Outcome::Failure }, None);
+    /// # Ok::<(), safelight_mesh::CallError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`CallError::CircuitOpen`] and [`CallError::TrialRunning`].
+    #[inline]
+    pub fn enter(&self) -> Result<Permit<&Self>, CallError> {
+        Permit::ask(self, None)
+    }
+
+    #[inline]
+    pub(super) fn admission(
+        &self,
+        started: Option<Instant>,
+    ) -> Result<(Admission, Option<Instant>), CallError> {
+        let started = match started {
+            None if self.shared.needs_clock => Some(Instant::now()),
+            started => started,
+        };
         match self.shared.gate.pass() {
-            Some(generation) => Ok(self.permit(Admission { generation }, Some(now))),
-            None => self.ask(Some(now)),
+            Some(generation) => Ok((Admission { generation }, started)),
+            None => Ok((self.ask(started)?, started)),
         }
     }
 
     #[cold]
-    fn ask(&self, started: Option<Instant>) -> Result<Permit, CallError> {
+    fn ask(&self, started: Option<Instant>) -> Result<Admission, CallError> {
         let now = started.unwrap_or_else(Instant::now);
         let reason = Reason::healed_by("the break was over");
-        match self.change(reason, now, |driven| driven.breaker.admit(now)) {
-            Ok(admission) => Ok(self.permit(admission, started)),
-            Err(refusal) => Err(self.refused(refusal)),
-        }
-    }
-
-    fn permit(&self, admission: Admission, started: Option<Instant>) -> Permit {
-        Permit::new(self.clone(), admission, started)
+        self.change(reason, now, |driven| driven.breaker.admit(now))
+            .map_err(|refusal| self.refused(refusal))
     }
 
     /// Whether a call would be let through now; takes no slot.
