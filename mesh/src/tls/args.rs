@@ -202,19 +202,19 @@ mod tests {
         for (line, told) in [
             (
                 &["--mesh-tls-ca=/ca", "--mesh-tls-cert=/cert"][..],
-                "TLS is half configured: MESH_TLS_KEY is missing, but MESH_TLS_CA and MESH_TLS_CERT is given",
+                "TLS is half configured: missing MESH_TLS_KEY, given MESH_TLS_CA and MESH_TLS_CERT",
             ),
             (
                 &["--mesh-tls-key=/key"],
-                "TLS is half configured: MESH_TLS_CA and MESH_TLS_CERT is missing, but MESH_TLS_KEY is given",
+                "missing MESH_TLS_CA and MESH_TLS_CERT, given MESH_TLS_KEY",
             ),
             (
                 &["--mesh-tls-peer=recognizer"],
-                "MESH_TLS_CA and MESH_TLS_CERT and MESH_TLS_KEY is missing, but MESH_TLS_PEER is given",
+                "missing MESH_TLS_CA and MESH_TLS_CERT and MESH_TLS_KEY, given MESH_TLS_PEER",
             ),
             (
                 &["--mesh-tls-clients=spiffe://example.org/a"],
-                "but MESH_TLS_CLIENTS is given",
+                "given MESH_TLS_CLIENTS",
             ),
         ] {
             let refused = parse(line).files().unwrap_err().to_string();

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum TlsError {
     /// Some of what TLS needs was given, and not all of it.
-    #[error("TLS is half configured: {missing} is missing, but {given} is given")]
+    #[error("TLS is half configured: missing {missing}, given {given}")]
     HalfConfigured {
         /// What to add.
         missing: String,

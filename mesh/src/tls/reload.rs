@@ -79,19 +79,16 @@ impl Watcher {
     async fn run(mut self) {
         loop {
             sleep(CHECK_INTERVAL).await;
-            let checked = tokio::task::spawn_blocking(move || {
-                self.check();
-                self
-            });
-            match checked.await {
-                Ok(watcher) => self = watcher,
-                Err(_) => return,
-            }
+            let files = self.files.clone();
+            let Ok(read) = tokio::task::spawn_blocking(move || files.read()).await else {
+                return;
+            };
+            self.learn(read);
         }
     }
 
-    fn check(&mut self) {
-        let contents = match self.files.read() {
+    fn learn(&mut self, read: Result<Contents, TlsError>) {
+        let contents = match read {
             Ok(contents) if self.seen.as_ref() == Some(&contents) => return,
             Ok(contents) => contents,
             Err(error) => {
