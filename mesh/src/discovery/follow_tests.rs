@@ -269,6 +269,9 @@ async fn the_log_tells_changes_and_not_lookups() {
         .with_ansi(false)
         .finish();
     let _installed = tracing::subscriber::set_default(subscriber);
+    // With one dispatcher, tracing asks the thread that comes first upon a log line whether it is wanted, once and for
+    // all: and that may be the thread of another test, which wants none. With two it asks them both.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let mut answers = vec![found(&["10.0.0.1"]); 3];
     answers.extend(vec![failed("no route"); 3]);
     answers.push(found(&["10.0.0.1", "10.0.0.2"]));

@@ -218,6 +218,9 @@ async fn each_bad_state_is_told_once() {
         .with_max_level(tracing_subscriber::filter::LevelFilter::INFO)
         .finish();
     let _installed = tracing::subscriber::set_default(subscriber);
+    // With one dispatcher, tracing asks the thread that comes first upon a log line whether it is wanted, once and for
+    // all: and that may be the thread of another test, which wants none. With two it asks them both.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let authority = Authority::new();
     let leaf = authority.leaf(&[CLIENT]);
     let directory = Directory::with(&authority, &leaf);
