@@ -33,6 +33,7 @@
 
 pub mod breaker;
 pub mod metric_names;
+pub mod tls;
 
 mod availability;
 mod backoff;

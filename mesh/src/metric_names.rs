@@ -35,3 +35,8 @@ pub const RETRIES_OVER_BUDGET: &str = "mesh_retries_over_budget_total";
 pub const QUEUE_FULL: &str = "mesh_queue_full_total";
 /// Counter of DNS lookups, with a label `result` (`found`, `failed`).
 pub const LOOKUPS: &str = "mesh_lookups_total";
+/// Counter of TLS files that have changed, with the labels `certificate` (the file) and `result` (`loaded`, or
+/// `failed`: the last good ones are kept), and no `target`.
+pub const TLS_RELOADS: &str = "mesh_tls_reloads_total";
+/// Gauge: when our certificate expires, in seconds since 1970, with a label `certificate` (the file) and no `target`.
+pub const TLS_CERTIFICATE_EXPIRY: &str = "mesh_tls_certificate_expiry_seconds";

@@ -1,6 +1,6 @@
 //! The task that follows a name.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -132,7 +132,7 @@ impl<L: Lookup> Follower<L> {
         }
     }
 
-    fn learn(&mut self, result: Result<Vec<std::net::IpAddr>, String>) {
+    fn learn(&mut self, result: Result<Vec<IpAddr>, String>) {
         let label = if result.is_ok() { "found" } else { "failed" };
         metrics::counter!(metric_names::LOOKUPS, "target" => self.target.to_string(), "result" => label)
             .increment(1);
@@ -197,3 +197,7 @@ impl<L: Lookup> Follower<L> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "follow_tests.rs"]
+mod tests;
