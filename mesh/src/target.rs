@@ -18,6 +18,7 @@ use crate::discovery::{Discovery, DiscoverySettings, TargetAddress};
 use crate::error::BuildError;
 use crate::probe::Probe;
 use crate::settings::Settings;
+use crate::tls::ClientTls;
 use crate::transport::{Connector, Origin};
 
 /// A service that is called by name. Cheap to clone; its tasks end with the last clone and the last
@@ -46,6 +47,7 @@ pub struct TargetBuilder {
     probe: Probe,
     methods: Methods,
     classification: Classification,
+    tls: Option<ClientTls>,
 }
 
 /// Where a target stands, for pages and logs. All times in milliseconds.
@@ -109,6 +111,7 @@ impl Target {
             probe: Probe::default(),
             methods: Methods::default(),
             classification: Classification::default(),
+            tls: None,
         }
     }
 
@@ -231,6 +234,13 @@ impl TargetBuilder {
         self
     }
 
+    /// Speaks TLS with its endpoints. The name of the address is what their certificates must bear, unless
+    /// `tls` expects a SPIFFE identity.
+    pub fn tls(mut self, tls: ClientTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// Changes what the codes of its methods say about it.
     pub fn classification(mut self, classification: Classification) -> Self {
         self.classification = classification;
@@ -256,8 +266,10 @@ impl TargetBuilder {
             reason,
         };
         let address = TargetAddress::parse(&self.address).map_err(unusable)?;
-        if address.wants_tls() {
-            return Err(unusable("https needs certificates".to_owned()));
+        if address.wants_tls() && self.tls.is_none() {
+            return Err(unusable(
+                "https wants TLS, which this target was not given".to_owned(),
+            ));
         }
         if Handle::try_current().is_err() {
             return Err(BuildError::NoRuntime);
@@ -267,7 +279,7 @@ impl TargetBuilder {
         let discovery = Discovery::start_for(target.clone(), &address, self.discovery)
             .map_err(|_| BuildError::NoRuntime)?;
         let origin = Origin {
-            scheme: Scheme::HTTP,
+            scheme: if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP },
             authority: address.authority().clone(),
         };
         let picker = Arc::new(Picker::new(settings.ramp));
@@ -284,7 +296,7 @@ impl TargetBuilder {
                 },
             },
             cap: Cap::new(),
-            connector: Connector::new(origin.clone(), &settings),
+            connector: Connector::new(origin.clone(), self.tls, &settings),
             probe: self.probe,
             discovery,
             picker: picker.clone(),

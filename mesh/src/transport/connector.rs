@@ -8,21 +8,25 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::SockRef;
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
 use super::Origin;
 use crate::Settings;
 use crate::call::ReplayBody;
 use crate::discovery::EndpointAddress;
+use crate::tls::ClientTls;
 
 pub(crate) type Sender = http2::SendRequest<ReplayBody>;
 pub(super) type Driver = http2::Connection<TokioIo<Stream>, ReplayBody, TokioExecutor>;
-type Stream = Either<TcpStream, UnixStream>;
+type Plain = Either<TcpStream, UnixStream>;
+type Stream = Either<Plain, TlsStream<Plain>>;
 
 /// Makes connections to the endpoints of a target.
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
     origin: Arc<Origin>,
+    tls: Option<ClientTls>,
     connect_timeout: Duration,
     keepalive_timeout: Duration,
     tcp_user_timeout: Duration,
@@ -31,9 +35,10 @@ pub(crate) struct Connector {
 // === impl Connector ===
 
 impl Connector {
-    pub(crate) fn new(origin: Origin, settings: &Settings) -> Self {
+    pub(crate) fn new(origin: Origin, tls: Option<ClientTls>, settings: &Settings) -> Self {
         Self {
             origin: Arc::new(origin),
+            tls,
             connect_timeout: settings.connect_timeout,
             keepalive_timeout: settings.keepalive_timeout,
             tcp_user_timeout: settings.tcp_user_timeout,
@@ -66,6 +71,10 @@ impl Connector {
 
     async fn attempt(&self, address: &EndpointAddress, keepalive: Duration) -> io::Result<(Sender, Driver)> {
         let stream = self.dial(address).await?;
+        let stream = match &self.tls {
+            None => Either::Left(stream),
+            Some(tls) => Either::Right(tls.connect(stream, self.origin.authority.host()).await?),
+        };
         http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(keepalive)
@@ -76,7 +85,7 @@ impl Connector {
             .map_err(io::Error::other)
     }
 
-    async fn dial(&self, address: &EndpointAddress) -> io::Result<Stream> {
+    async fn dial(&self, address: &EndpointAddress) -> io::Result<Plain> {
         let stream = match address {
             EndpointAddress::Socket(address) => TcpStream::connect(address).await?,
             // Tries all addresses of the name in turn.
@@ -107,7 +116,7 @@ pub(super) fn test_connector() -> Connector {
         scheme: Scheme::HTTP,
         authority: Authority::from_static("test"),
     };
-    Connector::new(origin, &Settings::default())
+    Connector::new(origin, None, &Settings::default())
 }
 
 #[cfg(test)]
