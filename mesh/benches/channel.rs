@@ -114,7 +114,10 @@ impl Servers {
             .spawn()
             .unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let addresses = lines.take(count).map(|line| line.unwrap().parse().unwrap()).collect();
+        let addresses = lines
+            .take(count)
+            .map(|line| line.unwrap().parse().unwrap())
+            .collect();
         Self { process, addresses }
     }
 
@@ -134,7 +137,11 @@ impl Drop for Servers {
 async fn ready(target: &Target, count: usize) {
     let is_ready = || {
         let endpoints = target.snapshot().endpoints;
-        endpoints.iter().filter(|endpoint| endpoint.standing == "ready").count() == count
+        endpoints
+            .iter()
+            .filter(|endpoint| endpoint.standing == "ready")
+            .count()
+            == count
     };
     while !is_ready() {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -144,8 +151,15 @@ async fn ready(target: &Target, count: usize) {
 async fn run() {
     let servers = Servers::start(3);
     let uri = |address: &SocketAddr| format!("http://{address}");
-    let bare = Endpoint::new(uri(&servers.addresses[0])).unwrap().connect().await.unwrap();
-    let endpoints = servers.addresses.iter().map(|address| Endpoint::new(uri(address)).unwrap());
+    let bare = Endpoint::new(uri(&servers.addresses[0]))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    let endpoints = servers
+        .addresses
+        .iter()
+        .map(|address| Endpoint::new(uri(address)).unwrap());
     let balanced = Channel::balance_list(endpoints);
     let one = servers.target(1).connect().unwrap();
     let three = servers.target(3).connect().unwrap();
@@ -159,7 +173,10 @@ async fn run() {
             (throughput(bare.clone()).await, latency(bare.clone()).await),
             (throughput(one.channel()).await, latency(one.channel()).await),
             (throughput(three.channel()).await, latency(three.channel()).await),
-            (throughput(balanced.clone()).await, latency(balanced.clone()).await),
+            (
+                throughput(balanced.clone()).await,
+                latency(balanced.clone()).await,
+            ),
         ];
         // The first round warms everything up.
         if round > 0 {

@@ -40,3 +40,5 @@ pub const LOOKUPS: &str = "mesh_lookups_total";
 pub const TLS_RELOADS: &str = "mesh_tls_reloads_total";
 /// Gauge: when our certificate expires, in seconds since 1970, with a label `certificate` (the file) and no `target`.
 pub const TLS_CERTIFICATE_EXPIRY: &str = "mesh_tls_certificate_expiry_seconds";
+/// Counter of tries begun beside one that had not been answered in time.
+pub const HEDGES: &str = "mesh_hedges_total";

@@ -279,7 +279,11 @@ impl TargetBuilder {
         let discovery = Discovery::start_for(target.clone(), &address, self.discovery)
             .map_err(|_| BuildError::NoRuntime)?;
         let origin = Origin {
-            scheme: if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP },
+            scheme: if self.tls.is_some() {
+                Scheme::HTTPS
+            } else {
+                Scheme::HTTP
+            },
             authority: address.authority().clone(),
         };
         let picker = Arc::new(Picker::new(settings.ramp));

@@ -51,7 +51,14 @@ async fn endpoints_that_are_added_and_removed_under_load_fail_no_call() {
     ready(&target, 1).await;
     let load = Load::start(&target, 12);
     let names = ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"];
-    for here in [&names[0..3], &names[1..4], &names[3..4], &names[0..4], &names[1..2], &names[0..3]] {
+    for here in [
+        &names[0..3],
+        &names[1..4],
+        &names[3..4],
+        &names[0..4],
+        &names[1..2],
+        &names[0..3],
+    ] {
         dns.set("faces.test", here);
         ready(&target, here.len()).await;
         let before: Vec<usize> = pods.iter().map(|pod| pod.server.calls()).collect();

@@ -50,7 +50,11 @@ async fn a_call_that_may_be_repeated_goes_to_each_endpoint_once() {
     let status = identify(&target.channel()).await.unwrap_err();
     assert_eq!(failure_of(&status), CallFailure::Answered(Code::Unavailable));
     let each: Vec<usize> = running.iter().map(|running| running.server.calls()).collect();
-    assert_eq!(each, [1, 1, 1], "three tries, and none twice at the same endpoint");
+    assert_eq!(
+        each,
+        [1, 1, 1],
+        "three tries, and none twice at the same endpoint"
+    );
 }
 
 #[tokio::test]
@@ -81,7 +85,11 @@ async fn a_single_endpoint_is_tried_again_after_a_backoff() {
     ready(&target, 1).await;
     let begun = Instant::now();
     identify(&target.channel()).await.unwrap();
-    assert!(begun.elapsed() >= Duration::from_millis(50), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() >= Duration::from_millis(50),
+        "{:?}",
+        begun.elapsed()
+    );
     assert_eq!(calls(&running), 2);
 }
 
@@ -98,7 +106,8 @@ async fn scripted(
             let (socket, _) = listener.accept().await.unwrap();
             let (answer, counted) = (answer.clone(), counted.clone());
             tokio::spawn(async move {
-                let mut connection: Connection<TcpStream, Bytes> = h2::server::handshake(socket).await.unwrap();
+                let mut connection: Connection<TcpStream, Bytes> =
+                    h2::server::handshake(socket).await.unwrap();
                 while let Some(Ok((request, respond))) = connection.accept().await {
                     counted.fetch_add(1, Ordering::SeqCst);
                     answer(request, respond);
@@ -171,13 +180,16 @@ async fn a_server_that_asks_to_be_left_alone_gets_no_call_for_exactly_that_long(
         assert!(begun.elapsed() < Duration::from_secs(5));
         tokio::task::yield_now().await;
     }
-    assert!(begun.elapsed() >= Duration::from_millis(295), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() >= Duration::from_millis(295),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test]
 async fn a_stream_that_was_refused_goes_elsewhere_at_once_whatever_the_method() {
-    let (refusing, refused) =
-        scripted(|_, mut respond| respond.send_reset(h2::Reason::REFUSED_STREAM)).await;
+    let (refusing, refused) = scripted(|_, mut respond| respond.send_reset(h2::Reason::REFUSED_STREAM)).await;
     let (answering, answered) = scripted(|_, respond| well(respond)).await;
     let target = Target::builder("scripted", all_of([refusing, answering]))
         .settings(Settings {
@@ -193,4 +205,66 @@ async fn a_stream_that_was_refused_goes_elsewhere_at_once_whatever_the_method() 
     }
     assert_eq!(answered.load(Ordering::SeqCst), 50);
     assert!(refused.load(Ordering::SeqCst) >= 1, "none was refused");
+}
+
+#[tokio::test]
+async fn a_hedged_call_is_answered_by_the_quicker_of_two() {
+    let running = vec![Server::new().start().await, Server::new().start().await];
+    running[0]
+        .server
+        .manner
+        .send_replace(Manner::Slow(Duration::from_secs(60)));
+    let settings = Settings {
+        hedge_after: Some(Duration::from_millis(50)),
+        ..generous()
+    };
+    let target = target(&all(&running), settings);
+    ready(&target, 2).await;
+    while running[0].server.calls() == 0 {
+        let begun = Instant::now();
+        identify(&target.channel()).await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
+    // The slow try was dropped, and said nothing about its endpoint.
+    assert_eq!(
+        target
+            .snapshot()
+            .endpoints
+            .iter()
+            .map(|endpoint| endpoint.in_flight)
+            .sum::<u32>(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn calls_beyond_the_limits_are_refused_and_said_to_be_unsent() {
+    let running = vec![Server::new().start().await];
+    running[0]
+        .server
+        .manner
+        .send_replace(Manner::Slow(Duration::from_secs(60)));
+    let settings = Settings {
+        in_flight_limit: 2,
+        wait_limit: 1,
+        ..generous()
+    };
+    let target = target(&all(&running), settings);
+    ready(&target, 1).await;
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..3 {
+        let channel = target.channel();
+        calls.spawn(async move { identify(&channel).await });
+    }
+    while running[0].server.calls() < 2 || target.snapshot().waiting_calls < 1 {
+        tokio::task::yield_now().await;
+    }
+    let status = identify(&target.channel()).await.unwrap_err();
+    assert_eq!(failure_of(&status), CallFailure::NotSent);
+    assert!(status.message().contains("queue full"), "{status:?}");
+    assert_eq!(running[0].server.calls(), 2);
+    calls.abort_all();
+    while calls.join_next().await.is_some() {}
+    running[0].server.manner.send_replace(Manner::Well);
+    identify(&target.channel()).await.unwrap();
 }
