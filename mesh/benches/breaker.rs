@@ -59,6 +59,8 @@ fn bare() -> Vec<Candidate<'static>> {
             ..Policy::default()
         },
     );
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let metered = metrics::with_local_recorder(&recorder, || Circuit::new("bench", Policy::default()));
     let backoff = failsafe::backoff::exponential(Duration::from_secs(1), Duration::from_secs(60));
     let policy = failsafe::failure_policy::consecutive_failures(5, backoff);
     let failsafe = failsafe::Config::new().failure_policy(policy).build();
@@ -92,6 +94,17 @@ fn bare() -> Vec<Candidate<'static>> {
                     for _ in 0..CALLS {
                         let now = tokio::time::Instant::now();
                         let permit = black_box(timed.admit_at(now).unwrap());
+                        permit.end(black_box(Outcome::Success), None);
+                    }
+                })
+            }),
+        ),
+        (
+            "mesh_with_metrics",
+            Box::new(move |threads| {
+                on_threads(threads, || {
+                    for _ in 0..CALLS {
+                        let permit = black_box(metered.enter().unwrap());
                         permit.end(black_box(Outcome::Success), None);
                     }
                 })

@@ -101,7 +101,8 @@ async fn a_place_under_the_cap_is_kept_while_trials_fail_and_free_when_the_circu
 
 #[tokio::test(start_paused = true)]
 async fn a_circuit_that_is_reset_forced_found_dead_or_dropped_gives_its_place_back() {
-    let acts: [(&str, fn(Circuit)); 5] = [
+    type Act = fn(Circuit);
+    let acts: [(&str, Act); 5] = [
         ("reset", |circuit| circuit.reset()),
         ("forced open", |circuit| circuit.force_open("an order")),
         ("forced closed", |circuit| circuit.force_closed()),

@@ -95,11 +95,17 @@ impl Circuit {
     }
 }
 
+/// All of them, one after another. For two threads of a few steps.
 fn every_order(test: impl Fn() + Send + Sync + 'static) {
+    shuttle::check_dfs(test, None);
+}
+
+/// As many as fit, drawn by chance. For more threads or steps.
+fn many_orders(test: impl Fn() + Send + Sync + 'static) {
     shuttle::check_random(test, SCHEDULES);
 }
 
-fn on_threads(circuit: &Arc<Circuit>, works: Vec<Box<dyn FnOnce(&Circuit) + Send>>) {
+fn on_threads(circuit: &Arc<Circuit>, works: Vec<Work>) {
     let threads: Vec<_> = works
         .into_iter()
         .map(|work| {
@@ -113,39 +119,70 @@ fn on_threads(circuit: &Arc<Circuit>, works: Vec<Box<dyn FnOnce(&Circuit) + Send
     circuit.assert_whole();
 }
 
+type Work = Box<dyn FnOnce(&Circuit) + Send>;
+
+/// One call after another, with these outcomes.
+fn calls<const N: usize>(outcomes: [Outcome; N]) -> Work {
+    Box::new(move |circuit| {
+        for outcome in outcomes {
+            circuit.call(outcome, circuit.start);
+        }
+    })
+}
+
 #[test]
-fn no_failure_is_lost() {
+fn no_failure_of_two_threads_is_lost() {
     every_order(|| {
-        let circuit = Arc::new(Circuit::new(3));
-        let fails = || -> Box<dyn FnOnce(&Circuit) + Send> {
-            Box::new(|circuit| {
-                circuit.call(Outcome::Failure, circuit.start);
-            })
-        };
+        let circuit = Arc::new(Circuit::new(2));
+        on_threads(
+            &circuit,
+            vec![calls([Outcome::Failure]), calls([Outcome::Failure])],
+        );
+        assert_eq!(circuit.state(), CircuitState::Open);
+    });
+}
+
+#[test]
+fn no_failure_of_three_threads_is_lost_among_calls_that_say_nothing() {
+    many_orders(|| {
+        let circuit = Arc::new(Circuit::new(6));
+        let fails = || calls([Outcome::Failure, Outcome::Ignored, Outcome::Failure]);
         on_threads(&circuit, vec![fails(), fails(), fails()]);
         assert_eq!(circuit.state(), CircuitState::Open);
     });
 }
 
 #[test]
-fn a_failure_after_all_successes_is_counted_and_one_success_after_it_clears_it() {
+fn a_success_before_a_failure_does_not_take_it_back() {
     every_order(|| {
+        let circuit = Arc::new(Circuit::new(3));
+        on_threads(
+            &circuit,
+            vec![
+                calls([Outcome::Success, Outcome::Failure]),
+                calls([Outcome::Failure]),
+            ],
+        );
+        let failures = circuit.gate.open().failures();
+        assert!((1..=2).contains(&failures), "{failures}");
+    });
+}
+
+#[test]
+fn a_success_takes_back_every_failure_before_it() {
+    many_orders(|| {
         let circuit = Arc::new(Circuit::new(2));
         on_threads(
             &circuit,
             vec![
-                Box::new(|circuit| {
-                    circuit.call(Outcome::Success, circuit.start);
-                    circuit.call(Outcome::Failure, circuit.start);
-                    // Whatever the other thread does, this success comes after this failure.
-                    circuit.call(Outcome::Success, circuit.start);
-                    circuit.call(Outcome::Failure, circuit.start);
-                }),
-                Box::new(|circuit| {
-                    circuit.call(Outcome::Ignored, circuit.start);
-                    circuit.call(Outcome::Success, circuit.start);
-                    circuit.call(Outcome::Overload, circuit.start);
-                }),
+                // Whatever the other thread does, each success here comes after the failure before it.
+                calls([
+                    Outcome::Success,
+                    Outcome::Failure,
+                    Outcome::Success,
+                    Outcome::Failure,
+                ]),
+                calls([Outcome::Ignored, Outcome::Success, Outcome::Overload]),
             ],
         );
         let machine = circuit.gate.open();
@@ -159,64 +196,67 @@ fn a_failure_after_all_successes_is_counted_and_one_success_after_it_clears_it()
 }
 
 #[test]
-fn a_success_from_before_the_break_never_closes_it() {
+fn a_success_beside_the_last_failure_never_closes_the_circuit() {
     every_order(|| {
         let circuit = Arc::new(Circuit::new(1));
         on_threads(
             &circuit,
             vec![
-                Box::new(|circuit| {
-                    circuit.call(Outcome::Success, circuit.start);
-                }),
-                Box::new(|circuit| {
-                    circuit.call(Outcome::Failure, circuit.start);
-                }),
-                Box::new(|circuit| {
-                    circuit.call(Outcome::Success, circuit.start);
-                }),
+                calls([Outcome::Success, Outcome::Success]),
+                calls([Outcome::Failure]),
             ],
         );
         assert_eq!(circuit.state(), CircuitState::Open);
     });
 }
 
+/// Lets these threads try an open circuit whose break is over.
+fn try_at_once<const N: usize>(outcomes: [Outcome; N]) {
+    let circuit = Arc::new(Circuit::new(1));
+    circuit.call(Outcome::Failure, circuit.start);
+    let running = Arc::new(AtomicUsize::new(0));
+    let trials = Arc::new(AtomicUsize::new(0));
+    let tries = |outcome: Outcome| -> Work {
+        let (running, trials) = (running.clone(), trials.clone());
+        Box::new(move |circuit| {
+            let now = circuit.start + SECOND;
+            let Some(admission) = circuit.admit(now) else {
+                return;
+            };
+            if circuit.gate.is_free_since(admission.generation) {
+                return; // A trial has closed it; this one is a call like any.
+            }
+            trials.fetch_add(1, Ordering::SeqCst);
+            assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0, "two trials at once");
+            shuttle::thread::yield_now();
+            running.fetch_sub(1, Ordering::SeqCst);
+            circuit.settle(admission, outcome, now);
+        })
+    };
+    on_threads(&circuit, outcomes.map(tries).into());
+    assert!(trials.load(Ordering::SeqCst) >= 1);
+    // And whichever came last: the circuit is not wedged.
+    let settled = circuit.call(Outcome::Success, circuit.start + 60 * SECOND);
+    assert_eq!(settled, Some(Settled::Counted));
+    assert_eq!(circuit.state(), CircuitState::Closed);
+}
+
 #[test]
-fn at_most_one_trial_is_under_way_at_a_time() {
-    every_order(|| {
-        let circuit = Arc::new(Circuit::new(1));
-        circuit.call(Outcome::Failure, circuit.start);
-        let running = Arc::new(AtomicUsize::new(0));
-        let trials = Arc::new(AtomicUsize::new(0));
-        let tries = |outcome: Outcome| -> Box<dyn FnOnce(&Circuit) + Send> {
-            let (running, trials) = (running.clone(), trials.clone());
-            Box::new(move |circuit| {
-                let now = circuit.start + SECOND;
-                let Some(admission) = circuit.admit(now) else {
-                    return;
-                };
-                if circuit.gate.is_free_since(admission.generation) {
-                    return; // A trial has closed it; this one is a call like any.
-                }
-                trials.fetch_add(1, Ordering::SeqCst);
-                assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0, "two trials at once");
-                shuttle::thread::yield_now();
-                running.fetch_sub(1, Ordering::SeqCst);
-                circuit.settle(admission, outcome, now);
-            })
-        };
-        on_threads(
-            &circuit,
-            vec![
-                tries(Outcome::Ignored),
-                tries(Outcome::Failure),
-                tries(Outcome::Success),
-            ],
-        );
-        assert!(trials.load(Ordering::SeqCst) >= 1);
-        // And whichever came last: the circuit is not wedged.
-        let settled = circuit.call(Outcome::Success, circuit.start + 60 * SECOND);
-        assert_eq!(settled, Some(Settled::Counted));
-        assert_eq!(circuit.state(), CircuitState::Closed);
+fn of_two_threads_one_makes_the_trial() {
+    for outcome in [Outcome::Success, Outcome::Failure, Outcome::Ignored] {
+        every_order(move || try_at_once([outcome, Outcome::Success]));
+    }
+}
+
+#[test]
+fn of_many_threads_one_at_a_time_makes_the_trial() {
+    many_orders(|| {
+        try_at_once([
+            Outcome::Ignored,
+            Outcome::Failure,
+            Outcome::Success,
+            Outcome::Ignored,
+        ])
     });
 }
 

@@ -93,6 +93,18 @@ async fn retry_after_counts_with_429_and_503_and_in_seconds() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn retry_after_counts_where_a_proxy_answers_a_call_of_grpc() {
+    let (circuit, mut service, mut handle) = spawn(policy());
+    handle.allow(1);
+    let mut response = Response::new(Frames::default());
+    *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+    response.headers_mut().insert("retry-after", "3".parse().unwrap());
+    exchange(&mut service, &mut handle, response).await;
+    let time = Duration::from_secs(3);
+    assert_eq!(circuit.status().opened_by, Some(OpenedBy::Pushback { time }));
+}
+
 fn with_rules(classification: Classification) -> (Circuit, impl FnMut(&str, &str)) {
     let circuit = Circuit::new(
         "test",
