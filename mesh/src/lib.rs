@@ -43,6 +43,7 @@ mod deadline;
 mod discovery;
 mod error;
 mod probe;
+mod random;
 mod settings;
 mod status_details;
 mod target;
