@@ -33,6 +33,8 @@
 
 pub mod breaker;
 pub mod metric_names;
+#[doc(hidden)]
+pub mod simulation;
 
 mod availability;
 mod backoff;

@@ -18,6 +18,7 @@ use crate::discovery::{Discovery, DiscoverySettings, TargetAddress};
 use crate::error::BuildError;
 use crate::probe::Probe;
 use crate::settings::Settings;
+use crate::simulation::Dialer;
 use crate::transport::{Connector, Origin};
 
 /// A service that is called by name. Cheap to clone; its tasks end with the last clone and the last
@@ -46,6 +47,7 @@ pub struct TargetBuilder {
     probe: Probe,
     methods: Methods,
     classification: Classification,
+    dialer: Option<Dialer>,
 }
 
 /// Where a target stands, for pages and logs. All times in milliseconds.
@@ -109,6 +111,7 @@ impl Target {
             probe: Probe::default(),
             methods: Methods::default(),
             classification: Classification::default(),
+            dialer: None,
         }
     }
 
@@ -237,6 +240,13 @@ impl TargetBuilder {
         self
     }
 
+    /// Reaches its endpoints in another way than by sockets.
+    #[doc(hidden)]
+    pub fn dialer(mut self, dialer: Dialer) -> Self {
+        self.dialer = Some(dialer);
+        self
+    }
+
     /// Makes the target and begins to connect in the background; does not wait for the server.
     ///
     /// # Errors
@@ -278,7 +288,7 @@ impl TargetBuilder {
                 },
             },
             cap: Cap::new(),
-            connector: Connector::new(origin.clone(), &settings),
+            connector: Connector::new(origin.clone(), &settings).with_dialer(self.dialer),
             probe: self.probe,
             discovery,
             picker: picker.clone(),

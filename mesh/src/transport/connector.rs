@@ -14,10 +14,11 @@ use super::Origin;
 use crate::Settings;
 use crate::call::ReplayBody;
 use crate::discovery::EndpointAddress;
+use crate::simulation::{Dialer, Wire};
 
 pub(crate) type Sender = http2::SendRequest<ReplayBody>;
 pub(super) type Driver = http2::Connection<TokioIo<Stream>, ReplayBody, TokioExecutor>;
-type Stream = Either<TcpStream, UnixStream>;
+type Stream = Either<Either<TcpStream, UnixStream>, Box<dyn Wire>>;
 
 /// Makes connections to the endpoints of a target.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct Connector {
     connect_timeout: Duration,
     keepalive_timeout: Duration,
     tcp_user_timeout: Duration,
+    /// Instead of sockets.
+    dialer: Option<Dialer>,
 }
 
 // === impl Connector ===
@@ -37,7 +40,13 @@ impl Connector {
             connect_timeout: settings.connect_timeout,
             keepalive_timeout: settings.keepalive_timeout,
             tcp_user_timeout: settings.tcp_user_timeout,
+            dialer: None,
         }
+    }
+
+    pub(crate) fn with_dialer(mut self, dialer: Option<Dialer>) -> Self {
+        self.dialer = dialer;
+        self
     }
 
     pub(crate) fn origin(&self) -> &Arc<Origin> {
@@ -77,15 +86,20 @@ impl Connector {
     }
 
     async fn dial(&self, address: &EndpointAddress) -> io::Result<Stream> {
+        if let Some(dialer) = &self.dialer {
+            return Ok(Either::Right(dialer.dial(&address.to_string()).await?));
+        }
         let stream = match address {
             EndpointAddress::Socket(address) => TcpStream::connect(address).await?,
             // Tries all addresses of the name in turn.
             EndpointAddress::Name { host, port } => TcpStream::connect((&**host, *port)).await?,
-            EndpointAddress::Unix(path) => return Ok(Either::Right(UnixStream::connect(path).await?)),
+            EndpointAddress::Unix(path) => {
+                return Ok(Either::Left(Either::Right(UnixStream::connect(path).await?)));
+            }
         };
         stream.set_nodelay(true)?;
         self.set_user_timeout(&stream)?;
-        Ok(Either::Left(stream))
+        Ok(Either::Left(Either::Left(stream)))
     }
 
     /// Without it the kernel resends into the void for a quarter of an hour.
@@ -120,7 +134,7 @@ mod tests {
     async fn a_socket_sends_at_once_and_gives_up_what_is_not_acknowledged() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = EndpointAddress::Socket(listener.local_addr().unwrap());
-        let Either::Left(stream) = test_connector().dial(&address).await.unwrap() else {
+        let Either::Left(Either::Left(stream)) = test_connector().dial(&address).await.unwrap() else {
             panic!("an IP address is reached by TCP");
         };
         assert!(stream.nodelay().unwrap());
