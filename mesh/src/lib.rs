@@ -33,6 +33,8 @@
 
 pub mod breaker;
 pub mod metric_names;
+#[doc(hidden)]
+pub mod simulation;
 pub mod tls;
 
 mod availability;
@@ -44,6 +46,7 @@ mod deadline;
 mod discovery;
 mod error;
 mod probe;
+mod random;
 mod settings;
 mod status_details;
 mod target;

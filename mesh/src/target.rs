@@ -18,6 +18,7 @@ use crate::discovery::{Discovery, DiscoverySettings, TargetAddress};
 use crate::error::BuildError;
 use crate::probe::Probe;
 use crate::settings::Settings;
+use crate::simulation::Dialer;
 use crate::tls::ClientTls;
 use crate::transport::{Connector, Origin};
 
@@ -48,6 +49,7 @@ pub struct TargetBuilder {
     methods: Methods,
     classification: Classification,
     tls: Option<ClientTls>,
+    dialer: Option<Dialer>,
 }
 
 /// Where a target stands, for pages and logs. All times in milliseconds.
@@ -112,6 +114,7 @@ impl Target {
             methods: Methods::default(),
             classification: Classification::default(),
             tls: None,
+            dialer: None,
         }
     }
 
@@ -253,6 +256,13 @@ impl TargetBuilder {
         self
     }
 
+    /// Reaches its endpoints in another way than by sockets.
+    #[doc(hidden)]
+    pub fn dialer(mut self, dialer: Dialer) -> Self {
+        self.dialer = Some(dialer);
+        self
+    }
+
     /// Makes the target and begins to connect in the background; does not wait for the server.
     ///
     /// # Errors
@@ -276,8 +286,8 @@ impl TargetBuilder {
         }
         let settings = self.settings;
         let target: Arc<str> = self.name.as_str().into();
-        let discovery = Discovery::start_for(target.clone(), &address, self.discovery)
-            .map_err(|_| BuildError::NoRuntime)?;
+        let discovery =
+            Discovery::start(target.clone(), &address, self.discovery).map_err(|_| BuildError::NoRuntime)?;
         let origin = Origin {
             scheme: if self.tls.is_some() {
                 Scheme::HTTPS
@@ -286,6 +296,7 @@ impl TargetBuilder {
             },
             authority: address.authority().clone(),
         };
+        let tls = self.tls.map(|tls| (tls, Arc::from(address.host())));
         let picker = Arc::new(Picker::new(settings.ramp));
         let (publisher, availability) = watch::channel(Availability::no("not connected yet", None));
         let balance = Balance {
@@ -300,7 +311,7 @@ impl TargetBuilder {
                 },
             },
             cap: Cap::new(),
-            connector: Connector::new(origin.clone(), self.tls, &settings),
+            connector: Connector::new(origin.clone(), tls, &settings).with_dialer(self.dialer),
             probe: self.probe,
             discovery,
             picker: picker.clone(),

@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures::future::select;
 use http::request::Parts;
 use http::{HeaderMap, Request, Response};
-use rand::RngExt;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -19,6 +18,7 @@ use crate::classify::Classifier;
 use crate::deadline::Deadline;
 use crate::error::{CallError, Failed};
 use crate::metric_names;
+use crate::random;
 use crate::settings::Settings;
 use crate::transport::{Origin, exchange, late};
 
@@ -267,7 +267,7 @@ impl Caller {
     /// Doubling from the first, drawn from the upper half, as gRPC's retries have it.
     fn backoff(&self, tries: u32) -> Duration {
         let longest = self.settings.retry_backoff * 2_u32.saturating_pow(tries.saturating_sub(1).min(10));
-        longest.mul_f64(rand::rng().random_range(0.5..=1.0))
+        longest.mul_f64(random::within(0.5..=1.0))
     }
 
     /// An endpoint for the next try. Waits while one may be there soon.

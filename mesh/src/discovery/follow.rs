@@ -42,7 +42,7 @@ impl Discovery {
     ///
     /// # Errors
     /// There is no tokio runtime around for its task.
-    pub(crate) fn start_for(
+    pub(crate) fn start(
         target: Arc<str>,
         address: &TargetAddress,
         settings: DiscoverySettings,
@@ -59,14 +59,6 @@ impl Discovery {
                 Self::follow(target, name.port, lookup, &settings)
             }
         }
-    }
-
-    /// The same for a target that is named by its address.
-    ///
-    /// # Errors
-    /// As [`Discovery::start_for`].
-    pub(crate) fn start(address: &TargetAddress, settings: DiscoverySettings) -> Result<Self, String> {
-        Self::start_for(address.to_string().into(), address, settings)
     }
 
     /// What is known, as it changes. The channel of a target that needs no lookup is closed from the start and

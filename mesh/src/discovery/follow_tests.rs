@@ -208,7 +208,7 @@ async fn the_task_ends_with_its_owner() {
 #[tokio::test(start_paused = true)]
 async fn what_needs_no_lookup_is_known_at_once_and_stays() {
     let address = TargetAddress::parse("static:///10.0.0.2:1,10.0.0.1:1,recognizer:1").unwrap();
-    let discovery = Discovery::start(&address, DiscoverySettings::default()).unwrap();
+    let discovery = Discovery::start("test".into(), &address, DiscoverySettings::default()).unwrap();
     discovery.refresh();
     let found = discovery.watch().borrow().clone();
     assert_eq!(endpoints(&found), ["10.0.0.1:1", "10.0.0.2:1", "recognizer:1"]);
@@ -218,7 +218,7 @@ async fn what_needs_no_lookup_is_known_at_once_and_stays() {
 #[test]
 fn without_a_runtime_a_name_cannot_be_followed() {
     let address = TargetAddress::parse("dns:///recognizer:1").unwrap();
-    assert!(Discovery::start(&address, DiscoverySettings::default()).is_err());
+    assert!(Discovery::start("test".into(), &address, DiscoverySettings::default()).is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -301,7 +301,7 @@ fn follow_on(server: &DnsServer) -> Discovery {
         least: Duration::from_millis(5),
         timeout: Duration::from_millis(500),
     };
-    Discovery::start(&TargetAddress::parse(&address).unwrap(), settings).unwrap()
+    Discovery::start("test".into(), &TargetAddress::parse(&address).unwrap(), settings).unwrap()
 }
 
 #[tokio::test]
