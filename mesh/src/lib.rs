@@ -33,6 +33,8 @@
 
 pub mod breaker;
 pub mod metric_names;
+pub mod server;
+pub mod trace;
 
 mod availability;
 mod backoff;
