@@ -71,6 +71,11 @@ pub(super) fn out_of_time() -> Status {
     Status::deadline_exceeded("the deadline passed while the call was worked on")
 }
 
+/// What a stream of health or reflection ends with when the server stops.
+pub(super) fn stopped() -> Status {
+    Status::unavailable("the server stops")
+}
+
 // === impl Surroundings ===
 
 impl Surroundings {
@@ -153,7 +158,7 @@ impl http_body::Body for Answer {
                 }
                 let stop = this.stop.as_mut();
                 if stop.is_some_and(|stop| stop.as_mut().poll(cx).is_ready()) {
-                    return Poll::Ready(self.end_with(Status::unavailable("the server stops")));
+                    return Poll::Ready(self.end_with(stopped()));
                 }
                 Poll::Pending
             }

@@ -2,12 +2,13 @@
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either, select};
 use http::{Extensions, Request, Response};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
@@ -90,19 +91,32 @@ impl Gate {
     }
 
     async fn handle(&self, mut call: Call, around: Surroundings, request: Request<Body>) -> Response<Body> {
-        let stop = match call.method.exempt {
-            true => Some(self.stop()),
-            false => None,
-        };
         if let Err(refusal) = self.admit(&mut call, around.deadline) {
             call.end(refusal.code());
             return refusal.into_http();
         }
         // The handler is called within the future, so that all of its code runs under the guard.
         let handler = AssertUnwindSafe(self.routes.clone().oneshot(request)).catch_unwind();
-        let answer = match around.deadline {
-            Some(at) => timeout_at(at, handler).await,
-            None => Ok(handler.await),
+        let answer = async {
+            match around.deadline {
+                Some(at) => timeout_at(at, handler).await,
+                None => Ok(handler.await),
+            }
+        };
+        let stop = match call.method.exempt {
+            true => Some(self.stop()),
+            false => None,
+        };
+        let (answer, stop) = match stop {
+            Some(stop) => match select(pin!(answer), stop).await {
+                Either::Left((answer, stop)) => (answer, Some(stop)),
+                Either::Right(((), _)) => {
+                    let refusal = answer::stopped();
+                    call.end(refusal.code());
+                    return refusal.into_http();
+                }
+            },
+            None => (answer.await, None),
         };
         let failure = match answer {
             Ok(Ok(Ok(response))) => return answer::watched(response, call, around, stop),

@@ -3,17 +3,22 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use hyper::body::Incoming;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use safelight_mesh::server::{DrainReport, Server, ServerBuilder, ServerSettings};
 use safelight_proto::FILE_DESCRIPTOR_SET;
 use safelight_proto::facerecog::identify_client::IdentifyClient;
 use safelight_proto::facerecog::identify_server::{Identify, IdentifyServer};
 use safelight_proto::facerecog::{IdentifyRequest, IdentifyResponse};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
@@ -37,6 +42,14 @@ pub(crate) struct Work {
 }
 
 struct Working(Work);
+
+/// A client that leaves deadlines to the server: tonic's own channel ends a call itself when its `grpc-timeout` is
+/// over, and the server's word would never be heard.
+#[derive(Clone)]
+pub(crate) struct Bare {
+    connection: http2::SendRequest<Body>,
+    origin: http::Uri,
+}
 
 /// A server that is serving.
 pub(crate) struct Serving {
@@ -152,6 +165,27 @@ impl Serving {
         endpoint.connect().await.unwrap()
     }
 
+    pub(crate) async fn bare(&self) -> Bare {
+        self.try_bare().await.unwrap()
+    }
+
+    /// `None` where the server closes the connection.
+    pub(crate) async fn try_bare(&self) -> Option<Bare> {
+        self.bare_over(TcpStream::connect(self.address).await.unwrap())
+            .await
+    }
+
+    pub(crate) async fn bare_over(&self, socket: TcpStream) -> Option<Bare> {
+        socket.set_nodelay(true).unwrap();
+        let builder = http2::Builder::new(TokioExecutor::new());
+        let (connection, driver) = builder.handshake(TokioIo::new(socket)).await.ok()?;
+        tokio::spawn(driver);
+        Some(Bare {
+            connection,
+            origin: format!("http://{}", self.address).parse().unwrap(),
+        })
+    }
+
     pub(crate) fn stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
     }
@@ -167,17 +201,36 @@ impl Drop for Serving {
     }
 }
 
-pub(crate) async fn identify(channel: &Channel) -> Result<String, Status> {
-    ask(channel, Request::new(IdentifyRequest::default())).await
+// === impl Bare ===
+
+impl Bare {
+    pub(crate) async fn identify_within(&self, timeout: &str) -> Result<String, Status> {
+        let mut request = Request::new(IdentifyRequest::default());
+        request
+            .metadata_mut()
+            .insert("grpc-timeout", timeout.parse().unwrap());
+        let mut client = IdentifyClient::with_origin(self.clone(), self.origin.clone());
+        let answer = within(client.identify(request)).await?;
+        Ok(answer.into_inner().image_name)
+    }
 }
 
-/// With a deadline in the headers and none at the client, so that what comes back is the server's word.
-pub(crate) async fn identify_within(channel: &Channel, timeout: &str) -> Result<String, Status> {
-    let mut request = Request::new(IdentifyRequest::default());
-    request
-        .metadata_mut()
-        .insert("grpc-timeout", timeout.parse().unwrap());
-    ask(channel, request).await
+impl tower::Service<http::Request<Body>> for Bare {
+    type Response = http::Response<Incoming>;
+    type Error = hyper::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.connection.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        Box::pin(self.connection.send_request(request))
+    }
+}
+
+pub(crate) async fn identify(channel: &Channel) -> Result<String, Status> {
+    ask(channel, Request::new(IdentifyRequest::default())).await
 }
 
 pub(crate) async fn ask(channel: &Channel, request: Request<IdentifyRequest>) -> Result<String, Status> {

@@ -29,7 +29,7 @@ pub(crate) async fn watch(channel: &Channel, service: &str) -> Streaming<HealthC
     answer.unwrap().into_inner()
 }
 
-async fn next(watched: &mut Streaming<HealthCheckResponse>) -> Option<ServingStatus> {
+pub(crate) async fn next(watched: &mut Streaming<HealthCheckResponse>) -> Option<ServingStatus> {
     within(watched.next())
         .await
         .map(|answer| answer.unwrap().status())

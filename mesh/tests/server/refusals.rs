@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::{Code, Request};
 
-use crate::facerecog::{Recognizer, Serving, ask, identify, identify_within};
+use crate::facerecog::{Recognizer, Serving, ask, identify};
 use crate::health;
 
 fn one_at_a_time() -> ServerSettings {
@@ -90,8 +90,9 @@ async fn work_that_cannot_be_done_in_the_time_left_is_refused_before_it_is_begun
     });
     let serving = Serving::start(recognizer).await;
     let channel = serving.channel().await;
+    let bare = serving.bare().await;
     // As long as little is known, everything is tried.
-    let tried = identify_within(&channel, "3m").await.unwrap_err();
+    let tried = bare.identify_within("3m").await.unwrap_err();
     assert_eq!(
         tried.message(),
         "the deadline passed while the call was worked on"
@@ -102,7 +103,7 @@ async fn work_that_cannot_be_done_in_the_time_left_is_refused_before_it_is_begun
     let begun = serving.work.begun();
     let mut refused = 0;
     for _ in 0..20 {
-        let status = identify_within(&channel, "3m").await.unwrap_err();
+        let status = bare.identify_within("3m").await.unwrap_err();
         assert_eq!(status.code(), Code::DeadlineExceeded);
         if status
             .message()
@@ -114,13 +115,13 @@ async fn work_that_cannot_be_done_in_the_time_left_is_refused_before_it_is_begun
     assert_eq!(refused, 18, "one of ten is let through");
     assert_eq!(serving.work.begun() - begun, 2);
     // Whoever has the time, or gives none, is served.
-    assert!(identify_within(&channel, "5S").await.is_ok());
+    assert!(bare.identify_within("5S").await.is_ok());
     assert!(identify(&channel).await.is_ok());
 
     // The method became faster, and the calls that are let through find out.
     pace.send_replace(Duration::ZERO);
     let began = Instant::now();
-    while identify_within(&channel, "20m").await.is_err() || identify_within(&channel, "20m").await.is_err() {
+    while bare.identify_within("20m").await.is_err() || bare.identify_within("20m").await.is_err() {
         assert!(began.elapsed() < Duration::from_secs(10), "it never heals");
     }
 }
