@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use http::{HeaderMap, Response};
 use http_body::{Body as _, Frame};
 use pin_project_lite::pin_project;
@@ -35,18 +34,11 @@ pin_project! {
         around: Surroundings,
         #[pin]
         sleep: Option<Sleep>,
-        // Ends it when it comes; for health and reflection, whose streams would hold a stop up.
-        stop: Option<BoxFuture<'static, ()>>,
     }
 }
 
 /// Watches over the rest of an answer whose headers are there.
-pub(super) fn watched(
-    response: Response<Body>,
-    mut call: Call,
-    around: Surroundings,
-    stop: Option<BoxFuture<'static, ()>>,
-) -> Response<Body> {
+pub(super) fn watched(response: Response<Body>, mut call: Call, around: Surroundings) -> Response<Body> {
     let code = code_in(response.headers());
     if code.is_some() || response.body().is_end_stream() {
         // Nobody polls a body that has nothing; and the status of one that should is settled.
@@ -61,7 +53,6 @@ pub(super) fn watched(
             call,
             sleep: around.deadline.map(tokio::time::sleep_until),
             around,
-            stop,
         })
     })
 }
@@ -69,11 +60,6 @@ pub(super) fn watched(
 /// What a call is answered whose time is up.
 pub(super) fn out_of_time() -> Status {
     Status::deadline_exceeded("the deadline passed while the call was worked on")
-}
-
-/// What a stream of health or reflection ends with when the server stops.
-pub(super) fn stopped() -> Status {
-    Status::unavailable("the server stops")
 }
 
 // === impl Surroundings ===
@@ -156,10 +142,6 @@ impl http_body::Body for Answer {
                 if sleep.is_some_and(|sleep| sleep.poll(cx).is_ready()) {
                     return Poll::Ready(self.end_with(out_of_time()));
                 }
-                let stop = this.stop.as_mut();
-                if stop.is_some_and(|stop| stop.as_mut().poll(cx).is_ready()) {
-                    return Poll::Ready(self.end_with(stopped()));
-                }
                 Poll::Pending
             }
             Err(panic) => {
@@ -173,3 +155,7 @@ impl http_body::Body for Answer {
         self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 }
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod tests;

@@ -2,13 +2,12 @@
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::future::{BoxFuture, Either, select};
+use futures::future::BoxFuture;
 use http::{Extensions, Request, Response};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
@@ -24,8 +23,8 @@ use super::answer::{self, Surroundings};
 use super::call::{Call, Slot};
 use super::deadline::{self, Deadline};
 use super::method::Methods;
-use super::panic;
-use super::phase::{Phase, reached};
+use super::phase::Phase;
+use super::{panic, question};
 use crate::BoxError;
 use crate::deadline::of_headers;
 use crate::trace;
@@ -95,31 +94,18 @@ impl Gate {
             call.end(refusal.code());
             return refusal.into_http();
         }
+        let request = match call.method.exempt {
+            true => request.map(|body| question::until_stop(body, self.phases.clone())),
+            false => request,
+        };
         // The handler is called within the future, so that all of its code runs under the guard.
         let handler = AssertUnwindSafe(self.routes.clone().oneshot(request)).catch_unwind();
-        let answer = async {
-            match around.deadline {
-                Some(at) => timeout_at(at, handler).await,
-                None => Ok(handler.await),
-            }
-        };
-        let stop = match call.method.exempt {
-            true => Some(self.stop()),
-            false => None,
-        };
-        let (answer, stop) = match stop {
-            Some(stop) => match select(pin!(answer), stop).await {
-                Either::Left((answer, stop)) => (answer, Some(stop)),
-                Either::Right(((), _)) => {
-                    let refusal = answer::stopped();
-                    call.end(refusal.code());
-                    return refusal.into_http();
-                }
-            },
-            None => (answer.await, None),
+        let answer = match around.deadline {
+            Some(at) => timeout_at(at, handler).await,
+            None => Ok(handler.await),
         };
         let failure = match answer {
-            Ok(Ok(Ok(response))) => return answer::watched(response, call, around, stop),
+            Ok(Ok(Ok(response))) => return answer::watched(response, call, around),
             Ok(Ok(Err(never))) => match never {},
             Ok(Err(panic)) => panic::status(&call.method, &*panic),
             Err(_elapsed) => answer::out_of_time(),
@@ -175,11 +161,6 @@ impl Gate {
                 .insert(PUSHBACK, MetadataValue::from(millis));
         }
         status
-    }
-
-    fn stop(&self) -> BoxFuture<'static, ()> {
-        let mut phases = self.phases.clone();
-        Box::pin(async move { reached(&mut phases, Phase::Stopping).await })
     }
 }
 

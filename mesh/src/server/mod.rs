@@ -52,6 +52,7 @@ mod method;
 mod panic;
 mod phase;
 mod preface;
+mod question;
 mod secure;
 mod serve;
 mod service_time;
