@@ -33,9 +33,11 @@
 
 pub mod breaker;
 pub mod metric_names;
+pub mod server;
 #[doc(hidden)]
 pub mod simulation;
 pub mod tls;
+pub mod trace;
 
 mod availability;
 mod backoff;

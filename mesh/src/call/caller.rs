@@ -15,11 +15,12 @@ use super::{Budget, Bulkhead, Idempotency, MeshBody, Methods, Replay, ReplayBody
 use crate::balancer::{Picked, Picker, Unpicked};
 use crate::breaker::{JudgedBody, Outcome};
 use crate::classify::Classifier;
-use crate::deadline::Deadline;
+use crate::deadline::{self, Deadline};
 use crate::error::{CallError, Failed};
 use crate::metric_names;
 use crate::random;
 use crate::settings::Settings;
+use crate::trace::Context;
 use crate::transport::{Origin, exchange, late};
 
 /// All that the calls to one target share.
@@ -88,7 +89,12 @@ const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 impl Caller {
     pub(crate) async fn call(self: Arc<Self>, mut request: Request<Body>) -> Result<Response<Body>, Failed> {
+        // A call that a server's handler makes has no more time than is left of the call that the handler answers.
+        deadline::inherit(request.headers_mut());
         let deadline = Deadline::new(self.settings.deadline, request.headers(), Instant::now());
+        if let Some(context) = Context::current() {
+            context.child().write(request.headers_mut());
+        }
         let slot = self
             .enter(deadline)
             .await
