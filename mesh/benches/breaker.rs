@@ -127,7 +127,7 @@ fn bare() -> Vec<Candidate<'static>> {
                 on_threads(threads, || {
                     for _ in 0..CALLS {
                         black_box(&failsafe)
-                            .call(|| Ok::<(), Infallible>(black_box(())))
+                            .call(|| Ok::<u32, Infallible>(black_box(1)))
                             .unwrap();
                     }
                 })
