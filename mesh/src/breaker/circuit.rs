@@ -84,7 +84,8 @@ impl Circuit {
         &self.shared.name
     }
 
-    /// Where it stands. Changes are seen as they happen; a caller that is slow sees the last one.
+    /// Where it stands. Changes are seen as they happen; a caller that is slow sees the last one. Whoever holds what
+    /// the receiver lends keeps the circuit from changing: let go of it before asking the circuit for anything.
     pub fn watch(&self) -> watch::Receiver<CircuitStatus> {
         self.shared.status.subscribe()
     }
