@@ -7,9 +7,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::cap::Place;
-use super::gate::{Gate, Gated};
-use super::history::History;
+use super::driven::Driven;
+use super::gate::Gate;
 use super::meters::{Change, Meters, tell};
 use super::status::Standing;
 use super::{
@@ -41,14 +40,6 @@ struct Shared {
     status: watch::Sender<CircuitStatus>,
 }
 
-/// The state machine, and what changes with it.
-struct Driven {
-    breaker: Breaker,
-    /// Held while the circuit is open by soft evidence.
-    place: Option<Place>,
-    history: History,
-}
-
 /// What a change of the circuit is told with.
 #[derive(Clone, Copy)]
 struct Reason<'a> {
@@ -76,14 +67,9 @@ impl Circuit {
         let breaker = Breaker::new(policy, Instant::now());
         let meters = Meters::new(&name);
         let (status, _) = watch::channel(CircuitStatus::of(&breaker, None));
-        let driven = Driven {
-            breaker,
-            place: None,
-            history: History::new(),
-        };
         Self {
             shared: Arc::new(Shared {
-                gate: Gate::new(driven),
+                gate: Gate::new(Driven::new(breaker)),
                 needs_clock,
                 meters,
                 name,
@@ -98,7 +84,8 @@ impl Circuit {
         &self.shared.name
     }
 
-    /// Where it stands. Changes are seen as they happen; a caller that is slow sees the last one.
+    /// Where it stands. Changes are seen as they happen; a caller that is slow sees the last one. Whoever holds what
+    /// the receiver lends keeps the circuit from changing: let go of it before asking the circuit for anything.
     pub fn watch(&self) -> watch::Receiver<CircuitStatus> {
         self.shared.status.subscribe()
     }
@@ -375,34 +362,6 @@ impl fmt::Debug for Circuit {
             .field("name", &self.shared.name)
             .field("status", &*self.shared.status.borrow())
             .finish()
-    }
-}
-
-// === impl Driven ===
-
-impl Driven {
-    fn withhold(&mut self, evidence: OpenedBy, cap: Option<&Cap>, now: Instant) {
-        let (open, limit) = cap.map_or((0, 0), |cap| (cap.softly_open(), cap.limit()));
-        self.history.push(Transition {
-            at: now,
-            from: CircuitState::Closed,
-            to: CircuitState::Closed,
-            evidence: format!("{evidence}; not opened, {open} of at most {limit} are").into(),
-        });
-    }
-}
-
-impl Gated for Driven {
-    fn generation(&self) -> u64 {
-        self.breaker.generation()
-    }
-
-    fn passes_freely(&self) -> bool {
-        self.breaker.state() == CircuitState::Closed
-    }
-
-    fn is_clear(&self) -> bool {
-        self.breaker.is_clear()
     }
 }
 

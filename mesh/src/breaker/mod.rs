@@ -50,6 +50,7 @@ mod body;
 mod cap;
 mod circuit;
 mod classification;
+mod driven;
 mod evidence;
 mod future;
 mod gate;

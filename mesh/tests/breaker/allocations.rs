@@ -3,10 +3,15 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::time::Duration;
 
-use safelight_mesh::breaker::{Circuit, Outcome, Policy, Rate, SlowCalls, Span};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Empty;
+use safelight_mesh::breaker::{BreakerLayer, Circuit, Outcome, Policy, Rate, SlowCalls, Span};
 use tokio::time::Instant;
+use tower::{Layer, Service};
 
 struct Counting;
 
@@ -83,4 +88,23 @@ fn failures_and_windows_allocate_nothing_either_as_long_as_the_circuit_stays_clo
         }
     });
     assert_eq!(count, 0);
+}
+
+#[tokio::test]
+async fn the_layer_allocates_nothing_around_a_call_that_goes_well() {
+    let answers = tower::service_fn(|_: Request<()>| {
+        let body: Empty<Bytes> = Empty::new();
+        std::future::ready(Ok::<_, Infallible>(Response::new(body)))
+    });
+    let circuit = Circuit::new("test", Policy::default());
+    let mut service = BreakerLayer::new(circuit).layer(answers);
+    let before = ALLOCATIONS.get();
+    for _ in 0..1_000 {
+        let mut clone = service.clone();
+        for service in [&mut service, &mut clone] {
+            std::future::poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
+            drop(service.call(Request::new(())).await.unwrap());
+        }
+    }
+    assert_eq!(ALLOCATIONS.get() - before, 0);
 }

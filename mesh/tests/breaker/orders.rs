@@ -1,6 +1,9 @@
 //! Orders to a circuit, and its memory of what happened.
 
-use safelight_mesh::breaker::{Circuit, CircuitState, OpenedBy, Outcome, Policy};
+use std::borrow::Borrow;
+use std::sync::Arc;
+
+use safelight_mesh::breaker::{Circuit, CircuitState, OpenedBy, Outcome, Permit, Policy};
 use tokio::time::{Duration, Instant, advance};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -132,4 +135,39 @@ async fn a_permit_knows_its_start_where_it_was_told_or_the_policy_has_to_know() 
     assert_eq!(circuit.admit().unwrap().started(), None);
     let now = Instant::now();
     assert_eq!(circuit.admit_at(now).unwrap().started(), Some(now));
+}
+
+/// An endpoint as a pool of them may have it.
+#[derive(Clone)]
+struct Endpoint(Arc<(Circuit, u16)>);
+
+impl Borrow<Circuit> for Endpoint {
+    fn borrow(&self) -> &Circuit {
+        &self.0.0
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permit_can_hold_the_endpoint_whose_circuit_it_is() {
+    let endpoint = Endpoint(Arc::new((circuit(), 50051)));
+    let now = Instant::now();
+    let permit = Permit::ask(endpoint.clone(), Some(now)).unwrap();
+    assert_eq!((permit.holder().0.1, permit.started()), (50051, Some(now)));
+    permit.end(Outcome::Failure, None);
+    assert_eq!(endpoint.0.0.failures(), 1);
+    endpoint.0.0.force_open("game day");
+    assert!(Permit::ask(endpoint, None).is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_borrowed_permit_that_becomes_an_owned_one_keeps_its_slot() {
+    let circuit = circuit();
+    circuit.hard_failure("connection refused");
+    advance(SECOND).await;
+    let trial = circuit.enter().unwrap().into_owned();
+    assert!(circuit.enter().is_err());
+    drop(trial);
+    drop(circuit.enter().unwrap());
+    circuit.enter().unwrap().end(Outcome::Success, None);
+    assert_eq!(circuit.status().state, CircuitState::Closed);
 }
