@@ -9,7 +9,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::authority::{
     Authority, CLIENT, CLIENT_ID, Directory, Leaf, Outcome, SERVER, SERVER_ID, accept, handshake,
-    plain_client,
+    plain_client, told,
 };
 
 /// A handshake where each side trusts the first authority and shows its leaf.
@@ -46,18 +46,13 @@ async fn a_server_of_another_authority_is_refused() {
 #[tokio::test]
 async fn a_client_of_another_authority_is_refused_and_learns_it_before_it_is_connected() {
     let (ours, other) = (Authority::new(), Authority::new());
-    let outcome = meet(
-        &ours,
-        (&other.leaf(&[CLIENT]), SERVER),
-        (&ours.leaf(&[SERVER]), &[]),
-    )
-    .await;
-    assert_eq!(outcome.server, Err(HandshakeError::UnknownIssuer));
-    assert!(
-        matches!(outcome.client, Err(HandshakeError::Refused { .. })),
-        "{:?}",
-        outcome.client
-    );
+    let server = Directory::with(&ours, &ours.leaf(&[SERVER])).server(&[]);
+    let client = Directory::with(&ours, &other.leaf(&[CLIENT])).client(SERVER);
+    let (near, far) = duplex(64 * 1024);
+    let (accepted, connected) = tokio::join!(accept(&server, far), client.connect(near, SERVER));
+    assert_eq!(accepted, Err(HandshakeError::UnknownIssuer));
+    let refusal = told(connected.map(drop).unwrap_err());
+    assert!(matches!(refusal, HandshakeError::Refused { .. }), "{refusal}");
 }
 
 #[tokio::test]

@@ -229,13 +229,16 @@ async fn each_bad_state_is_told_once() {
         directory.write(file, text);
         tokio::time::sleep(A_WHILE).await;
     }
+    std::fs::remove_file(directory.files().ca).unwrap();
+    tokio::time::sleep(A_WHILE).await;
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     let told: Vec<&str> = text
         .lines()
         .filter(|line| line.contains("safelight_mesh"))
         .collect();
-    assert_eq!(told.len(), 3, "{text}");
+    assert_eq!(told.len(), 4, "{text}");
     assert!(told[0].contains("tls.crt is not usable"), "{text}");
     assert!(told[1].contains("are in use"), "{text}");
     assert!(told[2].contains("tls.key is not usable"), "{text}");
+    assert!(told[3].contains("ca.pem cannot be read"), "{text}");
 }
