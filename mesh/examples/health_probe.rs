@@ -18,6 +18,7 @@ use safelight_proto::facerecog::IdentifyRequest;
 use safelight_proto::facerecog::identify_client::IdentifyClient;
 use tokio::sync::watch;
 use tokio::time::sleep;
+use tonic::Code;
 
 use support::claim;
 use support::recognizer::Recognizer;
@@ -116,11 +117,11 @@ async fn consume(story: Story, target: Target, teller: watch::Sender<Progress>) 
         match identify(&mut client, job).await {
             Ok(()) => teller.send_modify(|now| now.done += 1),
             Err(status) => match failure_of(&status) {
-                CallFailure::Answered(code) => {
+                CallFailure::Answered(code @ (Code::InvalidArgument | Code::NotFound)) => {
                     story.tell(format_args!("job {job} failed: {code:?}"));
                     teller.send_modify(|now| now.failed += 1);
                 }
-                // Not sent, broken, timed out, overloaded: that is not the job's fault.
+                // Not sent, broken, timed out, overloaded, ill: that is not the job's fault.
                 outage => {
                     story.tell(format_args!(
                         "job {job} is put back, {outage:?}: {}",
