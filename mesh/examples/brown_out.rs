@@ -33,6 +33,8 @@ const CALLERS: usize = 8;
 const PAUSE: Duration = Duration::from_millis(10);
 /// How often the story goes on.
 const STEP: Duration = Duration::from_millis(500);
+/// Five seconds.
+const MOST_STEPS: usize = 10;
 
 /// What became of the calls.
 #[derive(Default)]
@@ -113,12 +115,15 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
 
     story.tell("clara is well again");
     watch.servers[2].behave(Manner::Well);
-    watch.steps(4).await;
-    let well = watch.steps(1).await;
-    claim(
-        well.served_by_clara * 5 > well.served,
-        "a server that is well again gets its share",
-    )?;
+    let mut has_share = false;
+    for _ in 0..MOST_STEPS {
+        let well = watch.steps(1).await;
+        has_share = well.served_by_clara * 4 > well.served;
+        if has_share {
+            break;
+        }
+    }
+    claim(has_share, "a server that is well again gets its share within 5 s")?;
 
     story.tell("all three answer every second time with UNAVAILABLE");
     watch.all_behave(Manner::Strained(Duration::from_millis(20)));

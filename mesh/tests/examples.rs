@@ -1,6 +1,10 @@
 //! What the examples claim comes true: each ends with an error where it does not.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![allow(dead_code, reason = "their main functions are not called here")]
+#![allow(
+    clippy::duplicate_mod,
+    reason = "each is a program with the support of its own"
+)]
 
 #[path = "../examples/brown_out.rs"]
 mod brown_out;
