@@ -33,5 +33,7 @@ pub const RESENDS: &str = "mesh_resends_total";
 pub const RETRIES_OVER_BUDGET: &str = "mesh_retries_over_budget_total";
 /// Counter of calls refused because too many were in flight and in wait.
 pub const QUEUE_FULL: &str = "mesh_queue_full_total";
+/// Counter of tries that a fault was injected into, with a label `kind` (`delay`, `abort`, `black_hole`).
+pub const FAULTS_INJECTED: &str = "mesh_faults_injected_total";
 /// Counter of DNS lookups, with a label `result` (`found`, `failed`).
 pub const LOOKUPS: &str = "mesh_lookups_total";

@@ -12,6 +12,7 @@ use super::gate::{Gate, Gated};
 use super::history::History;
 use super::meters::{Change, Meters, tell};
 use super::status::Standing;
+use super::tally::{Recent, Tally};
 use super::{
     Admission, Breaker, Cap, CircuitState, CircuitStatus, OpenedBy, Outcome, Permit, Policy, Refusal, Report,
     Settled, Transition,
@@ -36,6 +37,8 @@ struct Shared {
     gate: Gate<Driven>,
     needs_clock: bool,
     meters: Meters,
+    /// Away from what calls only read.
+    tally: Box<Tally>,
     name: Arc<str>,
     cap: Option<Cap>,
     status: watch::Sender<CircuitStatus>,
@@ -73,7 +76,8 @@ impl Circuit {
 
     fn make(name: Arc<str>, policy: Policy, cap: Option<Cap>) -> Self {
         let needs_clock = policy.needs_clock();
-        let breaker = Breaker::new(policy, Instant::now());
+        let now = Instant::now();
+        let breaker = Breaker::new(policy, now);
         let meters = Meters::new(&name);
         let (status, _) = watch::channel(CircuitStatus::of(&breaker, None));
         let driven = Driven {
@@ -86,6 +90,7 @@ impl Circuit {
                 gate: Gate::new(driven),
                 needs_clock,
                 meters,
+                tally: Box::new(Tally::new(now)),
                 name,
                 cap,
                 status,
@@ -111,6 +116,11 @@ impl Circuit {
     /// Failures in a row that the closed circuit has seen.
     pub fn failures(&self) -> u32 {
         self.shared.gate.open().breaker.failures()
+    }
+
+    /// What the calls of the last seconds were like that were admitted with their time.
+    pub(crate) fn recent(&self, now: Instant) -> Recent {
+        self.shared.tally.recent(now)
     }
 
     /// Its last 16 changes and withheld openings, the oldest first.
@@ -248,8 +258,9 @@ impl Circuit {
         shared.meters.ended(outcome);
         let now = started.map(|_| Instant::now());
         let took = started.zip(now).map(|(started, now)| now - started);
-        if let Some(took) = took {
+        if let Some((now, took)) = now.zip(took) {
             shared.meters.took(took);
+            shared.tally.record(now, took, outcome);
         }
         let changes_nothing = match outcome {
             Outcome::Success => shared.gate.is_clear_since(admission.generation),

@@ -16,6 +16,7 @@ use crate::breaker::{JudgedBody, Outcome};
 use crate::classify::Classifier;
 use crate::deadline::Deadline;
 use crate::error::{CallError, Failed};
+use crate::faults::Faults;
 use crate::metric_names;
 use crate::settings::Settings;
 use crate::transport::{Origin, exchange, late};
@@ -31,6 +32,7 @@ pub(crate) struct Caller {
     pub(crate) classifier: Classifier,
     pub(crate) bulkhead: Bulkhead,
     pub(crate) budget: Budget,
+    pub(crate) faults: Arc<Faults>,
     pub(crate) meters: Meters,
 }
 
@@ -316,7 +318,16 @@ impl Caller {
             live,
         } = picked;
         let expected = self.classifier.expect(&request);
-        match exchange(&self.target, live.sender(), request, deadline).await {
+        let injected = if self.faults.any() {
+            self.faults.befall(&endpoint.name, deadline).await
+        } else {
+            None
+        };
+        let answer = match injected {
+            Some(injected) => injected,
+            None => exchange(&self.target, live.sender(), request, deadline).await,
+        };
+        match answer {
             Ok(response) => {
                 let judge = expected.response(&response);
                 let over = http_body::Body::is_end_stream(response.body());
