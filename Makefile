@@ -24,11 +24,18 @@ demo: setup-build models ## Install what is missing, build, and watch photograph
 .PHONY: test
 test: setup-build setup-test models ## Install what is missing, and run every test on real servers
 	.venv/bin/python -m unittest discover --start-directory kube_files/tests
-	$(CARGO) test --locked --workspace $(TEST_FLAGS)
+	@echo '$(CARGO) test --locked --workspace $(TEST_FLAGS)'; \
+	log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	{ $(CARGO) test --locked --workspace $(TEST_FLAGS) 2>&1 >&3 | tee "$$log" >&2; } 3>&1; \
+	echo "make test: $$(grep -c '^SKIPPED:' "$$log" || true) tests skipped"
 
 .PHONY: bench
 bench: setup-build setup-test models ## Measure; each result is a line `name value unit`
 	$(CARGO) bench --locked --workspace --bench '*' --profile dev
+
+.PHONY: bench-mesh
+bench-mesh: setup-build ## Measure the mesh beside tonic's channels and other breakers
+	$(CARGO) bench --locked --package safelight-mesh --benches --profile dev
 
 .PHONY: up-real
 up-real: setup-build setup-test models ## MariaDB, NSQ and the services as separate processes, until Ctrl-C

@@ -7,11 +7,14 @@ use std::time::Duration;
 use ::backoff::ExponentialBackoff;
 use ::backoff::backoff::Backoff as _;
 
+use crate::random;
+
 /// Times that double from a first to a longest one, each drawn from around its middle.
 #[derive(Clone, Debug)]
 pub(crate) struct Backoff {
     times: ExponentialBackoff,
     longest: Duration,
+    jitter: f64,
 }
 
 // === impl Backoff ===
@@ -22,21 +25,26 @@ impl Backoff {
         let times = ExponentialBackoff {
             current_interval: first,
             initial_interval: first,
-            randomization_factor: jitter,
+            // The crate's own jitter cannot be seeded, and reaches past `max_interval`.
+            randomization_factor: 0.0,
             multiplier: 2.0,
             max_interval: longest,
             // By default the crate gives up after 15 minutes; a circuit never does.
             max_elapsed_time: None,
             ..ExponentialBackoff::default()
         };
-        Self { times, longest }
+        Self {
+            times,
+            longest,
+            jitter,
+        }
     }
 
     /// The next time; at most the longest one, jitter included.
     pub(crate) fn next_time(&mut self) -> Duration {
-        let drawn = self.times.next_backoff().unwrap_or(self.longest);
-        // The crate's jitter reaches past its `max_interval`.
-        drawn.min(self.longest)
+        let middle = self.times.next_backoff().unwrap_or(self.longest);
+        let jitter = random::within(1.0 - self.jitter..=1.0 + self.jitter);
+        middle.mul_f64(jitter).min(self.longest)
     }
 
     /// Begins again at the first time.

@@ -28,6 +28,19 @@ pub(crate) fn of_headers(headers: &HeaderMap) -> Option<Duration> {
     parse(headers.get(GRPC_TIMEOUT)?.to_str().ok()?)
 }
 
+/// Shortens the time that a request's caller allows to what is left of the call that the present task serves, if it
+/// serves one.
+pub(crate) fn inherit(headers: &mut HeaderMap) {
+    let Some(left) = crate::server::deadline::remaining() else {
+        return;
+    };
+    if of_headers(headers).is_none_or(|asked| left < asked)
+        && let Ok(value) = HeaderValue::try_from(format(left))
+    {
+        headers.insert(GRPC_TIMEOUT, value);
+    }
+}
+
 /// At most 8 digits and a unit, as the gRPC protocol over HTTP/2 has it.
 fn parse(value: &str) -> Option<Duration> {
     let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;

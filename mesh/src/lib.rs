@@ -33,6 +33,11 @@
 
 pub mod breaker;
 pub mod metric_names;
+pub mod server;
+#[doc(hidden)]
+pub mod simulation;
+pub mod tls;
+pub mod trace;
 
 mod availability;
 mod backoff;
@@ -46,6 +51,7 @@ mod explain;
 mod faults;
 mod handle;
 mod probe;
+mod random;
 mod settings;
 mod snapshot;
 mod status_details;

@@ -37,3 +37,10 @@ pub const QUEUE_FULL: &str = "mesh_queue_full_total";
 pub const FAULTS_INJECTED: &str = "mesh_faults_injected_total";
 /// Counter of DNS lookups, with a label `result` (`found`, `failed`).
 pub const LOOKUPS: &str = "mesh_lookups_total";
+/// Counter of TLS files that have changed, with the labels `certificate` (the file) and `result` (`loaded`, or
+/// `failed`: the last good ones are kept), and no `target`.
+pub const TLS_RELOADS: &str = "mesh_tls_reloads_total";
+/// Gauge: when our certificate expires, in seconds since 1970, with a label `certificate` (the file) and no `target`.
+pub const TLS_CERTIFICATE_EXPIRY: &str = "mesh_tls_certificate_expiry_seconds";
+/// Counter of tries begun beside one that had not been answered in time.
+pub const HEDGES: &str = "mesh_hedges_total";

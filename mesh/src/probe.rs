@@ -9,6 +9,7 @@ use tonic::{Code, Request};
 use tonic_prost::ProstCodec;
 
 use crate::error::chain;
+use crate::random;
 use crate::transport::{Direct, Link, LinkState, Origin};
 
 /// How a target that is not well is asked whether it is again.
@@ -66,7 +67,7 @@ struct Ready {
 
 /// An interval up to a fifth shorter, so that many clients do not keep in step.
 pub(crate) fn jittered(interval: Duration) -> Duration {
-    interval.mul_f64(rand::random_range(0.8..=1.0))
+    interval.mul_f64(random::within(0.8..=1.0))
 }
 
 // === impl Probe ===

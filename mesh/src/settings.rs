@@ -55,6 +55,9 @@ pub struct Settings {
     pub retry_floor: f64,
     /// What a further try at the *same* endpoints waits at first; doubled for each more, with jitter; 50 ms.
     pub retry_backoff: Duration,
+    /// A call that may be repeated and is not answered in this time is tried at another endpoint beside, within the
+    /// budget; off. A good value is what one call in twenty exceeds.
+    pub hedge_after: Option<Duration>,
     /// Bytes of a request that are kept to send it again; a larger one is sent once. 64 KiB.
     pub replay_limit: usize,
     /// Calls in flight, to the end of their responses; at least 1, by default 1,024.
@@ -85,6 +88,7 @@ impl Default for Settings {
             retry_budget: 0.2,
             retry_floor: 1.0,
             retry_backoff: Duration::from_millis(50),
+            hedge_after: None,
             replay_limit: 64 << 10,
             in_flight_limit: 1_024,
             wait_limit: 1_024,

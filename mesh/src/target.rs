@@ -7,6 +7,7 @@ use http::uri::Scheme;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use crate::availability::Availability;
 use crate::balancer::{Balance, BalanceSettings, Picker};
@@ -20,7 +21,9 @@ use crate::faults::{Fault, FaultError, Faults, InjectedFaults};
 use crate::handle::{EndpointHandle, UnknownEndpoint};
 use crate::probe::Probe;
 use crate::settings::Settings;
+use crate::simulation::Dialer;
 use crate::snapshot::Snapshot;
+use crate::tls::ClientTls;
 use crate::transport::{Connector, Origin};
 
 /// A service that is called by name. Cheap to clone; its tasks end with the last clone and the last
@@ -49,6 +52,8 @@ pub struct TargetBuilder {
     probe: Probe,
     methods: Methods,
     classification: Classification,
+    tls: Option<ClientTls>,
+    dialer: Option<Dialer>,
 }
 
 // === impl Target ===
@@ -66,6 +71,8 @@ impl Target {
             probe: Probe::default(),
             methods: Methods::default(),
             classification: Classification::default(),
+            tls: None,
+            dialer: None,
         }
     }
 
@@ -88,6 +95,12 @@ impl Target {
     /// call that closes it.
     pub fn availability(&self) -> watch::Receiver<Availability> {
         self.parts.availability.clone()
+    }
+
+    /// Chooses an endpoint as a call does and lets it go again, for measuring; whether there was one.
+    #[doc(hidden)]
+    pub fn choose_and_let_go(&self) -> bool {
+        self.parts.caller.picker.pick(&[], Instant::now()).is_ok()
     }
 
     /// Where it stands now.
@@ -181,6 +194,13 @@ impl TargetBuilder {
         self
     }
 
+    /// Speaks TLS with its endpoints. The name of the address is what their certificates must bear, unless
+    /// `tls` expects a SPIFFE identity.
+    pub fn tls(mut self, tls: ClientTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// Changes what the codes of its methods say about it.
     pub fn classification(mut self, classification: Classification) -> Self {
         self.classification = classification;
@@ -190,6 +210,13 @@ impl TargetBuilder {
     /// Replaces the defaults by which its name is followed.
     pub fn discovery(mut self, settings: DiscoverySettings) -> Self {
         self.discovery = settings;
+        self
+    }
+
+    /// Reaches its endpoints in another way than by sockets.
+    #[doc(hidden)]
+    pub fn dialer(mut self, dialer: Dialer) -> Self {
+        self.dialer = Some(dialer);
         self
     }
 
@@ -206,18 +233,25 @@ impl TargetBuilder {
             reason,
         };
         let address = TargetAddress::parse(&self.address).map_err(unusable)?;
-        if address.wants_tls() {
-            return Err(unusable("https needs certificates".to_owned()));
+        if address.wants_tls() && self.tls.is_none() {
+            return Err(unusable(
+                "https wants TLS, which this target was not given".to_owned(),
+            ));
         }
         let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let settings = self.settings;
         let target: Arc<str> = self.name.as_str().into();
-        let discovery = Discovery::start_for(target.clone(), &address, self.discovery)
-            .map_err(|_| BuildError::NoRuntime)?;
+        let discovery =
+            Discovery::start(target.clone(), &address, self.discovery).map_err(|_| BuildError::NoRuntime)?;
         let origin = Origin {
-            scheme: Scheme::HTTP,
+            scheme: if self.tls.is_some() {
+                Scheme::HTTPS
+            } else {
+                Scheme::HTTP
+            },
             authority: address.authority().clone(),
         };
+        let tls = self.tls.map(|tls| (tls, Arc::from(address.host())));
         let picker = Arc::new(Picker::new(settings.ramp));
         let (publisher, availability) = watch::channel(Availability::no("not connected yet", None));
         let balance = Balance {
@@ -232,7 +266,7 @@ impl TargetBuilder {
                 },
             },
             cap: Cap::new(),
-            connector: Connector::new(origin.clone(), &settings),
+            connector: Connector::new(origin.clone(), tls, &settings).with_dialer(self.dialer),
             probe: self.probe,
             discovery,
             picker: picker.clone(),

@@ -1,6 +1,7 @@
 //! The road of an image, on MariaDB, NSQ and the services as separate processes.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::io::Write as _;
 use std::process::Command;
 use std::time::Duration;
 
@@ -152,7 +153,8 @@ async fn grpcurl_needs_no_proto_file() {
             std::env::var_os("CI").is_none_or(|ci| ci != "true"),
             "no grpcurl; run scripts/build-go-tool.sh grpcurl"
         );
-        eprintln!("SKIPPED: no grpcurl; run scripts/build-go-tool.sh grpcurl");
+        let loud = "SKIPPED: no grpcurl; run scripts/build-go-tool.sh grpcurl";
+        let _ = writeln!(std::io::stderr(), "{loud}");
         return;
     }
     let stack = Stack::builder().start().await;

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::InFlight;
 use super::endpoint::{Endpoint, Out, Standing};
 use crate::breaker::Permit;
+use crate::random;
 use crate::transport::Live;
 
 /// The choice, read by every call without a lock.
@@ -111,8 +112,8 @@ impl Picker {
         let is_tried = |endpoint: &Endpoint| tried.contains(&endpoint.id);
         if ready.len() > 1 {
             for _ in 0..PAIRS {
-                let first = rand::random_range(0..ready.len());
-                let other = (first + rand::random_range(1..ready.len())) % ready.len();
+                let first = random::below(ready.len());
+                let other = (first + 1 + random::below(ready.len() - 1)) % ready.len();
                 let (first, other) = (&ready[first], &ready[other]);
                 let (better, worse) = match (is_tried(first), is_tried(other)) {
                     (true, true) => continue,

@@ -7,9 +7,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::cap::Place;
-use super::gate::{Gate, Gated};
-use super::history::History;
+use super::driven::Driven;
+use super::gate::Gate;
 use super::meters::{Change, Meters, tell};
 use super::status::Standing;
 use super::tally::{Recent, Tally};
@@ -44,14 +43,6 @@ struct Shared {
     status: watch::Sender<CircuitStatus>,
 }
 
-/// The state machine, and what changes with it.
-struct Driven {
-    breaker: Breaker,
-    /// Held while the circuit is open by soft evidence.
-    place: Option<Place>,
-    history: History,
-}
-
 /// What a change of the circuit is told with.
 #[derive(Clone, Copy)]
 struct Reason<'a> {
@@ -80,14 +71,9 @@ impl Circuit {
         let breaker = Breaker::new(policy, now);
         let meters = Meters::new(&name);
         let (status, _) = watch::channel(CircuitStatus::of(&breaker, None));
-        let driven = Driven {
-            breaker,
-            place: None,
-            history: History::new(),
-        };
         Self {
             shared: Arc::new(Shared {
-                gate: Gate::new(driven),
+                gate: Gate::new(Driven::new(breaker)),
                 needs_clock,
                 meters,
                 tally: Box::new(Tally::new(now)),
@@ -103,7 +89,8 @@ impl Circuit {
         &self.shared.name
     }
 
-    /// Where it stands. Changes are seen as they happen; a caller that is slow sees the last one.
+    /// Where it stands. Changes are seen as they happen; a caller that is slow sees the last one. Whoever holds what
+    /// the receiver lends keeps the circuit from changing: let go of it before asking the circuit for anything.
     pub fn watch(&self) -> watch::Receiver<CircuitStatus> {
         self.shared.status.subscribe()
     }
@@ -135,15 +122,8 @@ impl Circuit {
     /// [`CallError::CircuitOpen`] and [`CallError::TrialRunning`].
     #[inline]
     pub fn admit(&self) -> Result<Permit, CallError> {
-        let started = if self.shared.needs_clock {
-            Some(Instant::now())
-        } else {
-            None
-        };
-        match self.shared.gate.pass() {
-            Some(generation) => Ok(self.permit(Admission { generation }, started)),
-            None => self.ask(started),
-        }
+        let permit = self.enter()?;
+        Ok(permit.into_owned())
     }
 
     /// Asks for the right to make a call that starts now, for a caller who has read the clock.
@@ -152,24 +132,51 @@ impl Circuit {
     /// [`CallError::CircuitOpen`] and [`CallError::TrialRunning`].
     #[inline]
     pub fn admit_at(&self, now: Instant) -> Result<Permit, CallError> {
+        let permit = Permit::ask(self, Some(now))?;
+        Ok(permit.into_owned())
+    }
+
+    /// As [`admit`](Self::admit), with a permit that borrows the circuit: threads that call at the same time do not
+    /// even share a count of permits.
+    ///
+    /// ```
+    /// use safelight_mesh::breaker::{Circuit, Outcome, Policy};
+    ///
+    /// let circuit = Circuit::new("ledger", Policy::default());
+    /// let permit = circuit.enter()?;
+    /// let written: std::io::Result<()> = Ok(());
+    /// permit.end(if written.is_ok() { Outcome::Success } else { Outcome::Failure }, None);
+    /// # Ok::<(), safelight_mesh::CallError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`CallError::CircuitOpen`] and [`CallError::TrialRunning`].
+    #[inline]
+    pub fn enter(&self) -> Result<Permit<&Self>, CallError> {
+        Permit::ask(self, None)
+    }
+
+    #[inline]
+    pub(super) fn admission(
+        &self,
+        started: Option<Instant>,
+    ) -> Result<(Admission, Option<Instant>), CallError> {
+        let started = match started {
+            None if self.shared.needs_clock => Some(Instant::now()),
+            started => started,
+        };
         match self.shared.gate.pass() {
-            Some(generation) => Ok(self.permit(Admission { generation }, Some(now))),
-            None => self.ask(Some(now)),
+            Some(generation) => Ok((Admission { generation }, started)),
+            None => Ok((self.ask(started)?, started)),
         }
     }
 
     #[cold]
-    fn ask(&self, started: Option<Instant>) -> Result<Permit, CallError> {
+    fn ask(&self, started: Option<Instant>) -> Result<Admission, CallError> {
         let now = started.unwrap_or_else(Instant::now);
         let reason = Reason::healed_by("the break was over");
-        match self.change(reason, now, |driven| driven.breaker.admit(now)) {
-            Ok(admission) => Ok(self.permit(admission, started)),
-            Err(refusal) => Err(self.refused(refusal)),
-        }
-    }
-
-    fn permit(&self, admission: Admission, started: Option<Instant>) -> Permit {
-        Permit::new(self.clone(), admission, started)
+        self.change(reason, now, |driven| driven.breaker.admit(now))
+            .map_err(|refusal| self.refused(refusal))
     }
 
     /// Whether a call would be let through now; takes no slot.
@@ -366,34 +373,6 @@ impl fmt::Debug for Circuit {
             .field("name", &self.shared.name)
             .field("status", &*self.shared.status.borrow())
             .finish()
-    }
-}
-
-// === impl Driven ===
-
-impl Driven {
-    fn withhold(&mut self, evidence: OpenedBy, cap: Option<&Cap>, now: Instant) {
-        let (open, limit) = cap.map_or((0, 0), |cap| (cap.softly_open(), cap.limit()));
-        self.history.push(Transition {
-            at: now,
-            from: CircuitState::Closed,
-            to: CircuitState::Closed,
-            evidence: format!("{evidence}; not opened, {open} of at most {limit} are").into(),
-        });
-    }
-}
-
-impl Gated for Driven {
-    fn generation(&self) -> u64 {
-        self.breaker.generation()
-    }
-
-    fn passes_freely(&self) -> bool {
-        self.breaker.state() == CircuitState::Closed
-    }
-
-    fn is_clear(&self) -> bool {
-        self.breaker.is_clear()
     }
 }
 

@@ -1,6 +1,25 @@
 //! The circuit breaker: a state machine ([`Breaker`]), the circuit that drives it ([`Circuit`]), and the tower
 //! layer that puts a circuit around a service ([`BreakerLayer`]).
 //!
+//! # What opens a circuit
+//!
+//! | what happened | by default | limited by a [`Cap`] |
+//! | --- | --- | --- |
+//! | failures in a row: [`Policy::consecutive_failures`] | 5 | no |
+//! | too many failed calls in a window: [`Policy::failure_rate`] | off | yes, it is soft evidence |
+//! | too many slow calls in a window: [`Policy::slow_calls`] | off | yes, it is soft evidence |
+//! | the server asked to be left alone: [`Permit::end_with_pushback`] | on, for exactly that long | no |
+//! | the service is certainly not there: [`Circuit::hard_failure`] | when told | no |
+//! | an order: [`Circuit::force_open`] | when told | no |
+//!
+//! An open circuit refuses calls for a break. After it, or as soon as a probe passes (see [`Door`]), one call at a
+//! time is let through: its success closes the circuit, its failure begins the next break, twice as long. A result
+//! that says nothing, or none, gives the slot to another call. Results of calls from before the last change decide
+//! nothing.
+//!
+//! Which of these opened a circuit is told by [`CircuitStatus::opened_by`], by the error of a refused call, and by
+//! [`Circuit::transitions`].
+//!
 //! # What is evidence
 //!
 //! A call says something about the service only once it has ended; a streamed response is judged at its end.
@@ -19,12 +38,19 @@
 //! | no connection, a broken connection, any other error of the transport | failure |
 //! | our own deadline | failure; ignored where the caller allowed less than the usual time |
 //! | the caller went away, our own refusals | ignored |
+//!
+//! What a code of gRPC says can be changed, for all methods or for one: [`Classification`].
+//!
+//! A failure or an overload may carry the server's wish to be left alone: `grpc-retry-pushback-ms` beside the
+//! status of gRPC (a number below zero, or none at all, means that this call should not be made again, and nothing
+//! else), or `Retry-After` in seconds with HTTP 429 and 503.
 
 mod admission;
 mod body;
 mod cap;
 mod circuit;
 mod classification;
+mod driven;
 mod evidence;
 mod future;
 mod gate;

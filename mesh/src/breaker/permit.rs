@@ -1,5 +1,6 @@
 //! The right to make one call.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::time::Duration;
 
@@ -7,12 +8,16 @@ use tokio::time::Instant;
 
 use super::{Admission, Circuit, Outcome};
 use crate::classify::Verdict;
+use crate::error::CallError;
 
 /// The right to make one call, and the duty to say how it ended. Dropped without a word it counts as
 /// [`Outcome::Ignored`]: where it held the one slot of a half-open circuit, the slot is free again.
+///
+/// `C` is how it holds its circuit: a clone of it, by default; a reference, from [`Circuit::enter`]; or whatever
+/// else a circuit can be borrowed from, such as the endpoint that it guards.
 #[must_use = "a permit that is dropped says that nothing was learned"]
-pub struct Permit {
-    circuit: Circuit,
+pub struct Permit<C: Borrow<Circuit> = Circuit> {
+    circuit: C,
     admission: Admission,
     started: Option<Instant>,
     ended: bool,
@@ -20,14 +25,21 @@ pub struct Permit {
 
 // === impl Permit ===
 
-impl Permit {
-    pub(super) fn new(circuit: Circuit, admission: Admission, started: Option<Instant>) -> Self {
-        Self {
-            circuit,
+impl<C: Borrow<Circuit>> Permit<C> {
+    /// Asks the circuit in `holder` for the right to make a call that starts at `started`, if the caller has looked
+    /// at the clock. It is looked at here if the policy has to know and the caller does not say.
+    ///
+    /// # Errors
+    /// [`CallError::CircuitOpen`] and [`CallError::TrialRunning`].
+    #[inline]
+    pub fn ask(holder: C, started: Option<Instant>) -> Result<Self, CallError> {
+        let (admission, started) = holder.borrow().admission(started)?;
+        Ok(Self {
+            circuit: holder,
             admission,
             started,
             ended: false,
-        }
+        })
     }
 
     /// When the call was admitted; `None` where neither the caller said so nor the policy had to know.
@@ -43,13 +55,19 @@ impl Permit {
 
     /// The circuit that gave it.
     pub fn circuit(&self) -> &Circuit {
+        self.circuit.borrow()
+    }
+
+    /// What it holds its circuit by.
+    pub fn holder(&self) -> &C {
         &self.circuit
     }
 
     /// Says how the call ended; `why` is kept for those who ask why the circuit opened.
+    #[inline]
     pub fn end(mut self, outcome: Outcome, why: Option<&str>) {
         self.ended = true;
-        self.circuit
+        self.circuit()
             .settle(self.admission, self.started, outcome, None, why);
     }
 
@@ -58,7 +76,7 @@ impl Permit {
     /// [`pushback_longest`](super::Policy::pushback_longest); a time of zero is no wish.
     pub fn end_with_pushback(mut self, outcome: Outcome, pushback: Duration, why: Option<&str>) {
         self.ended = true;
-        self.circuit
+        self.circuit()
             .settle(self.admission, self.started, outcome, Some(pushback), why);
     }
 
@@ -70,19 +88,34 @@ impl Permit {
     }
 }
 
-impl Drop for Permit {
+impl Permit<&Circuit> {
+    /// The same permit, with a clone of its circuit.
+    #[inline]
+    pub fn into_owned(mut self) -> Permit {
+        self.ended = true;
+        Permit {
+            circuit: self.circuit.clone(),
+            admission: self.admission,
+            started: self.started,
+            ended: false,
+        }
+    }
+}
+
+impl<C: Borrow<Circuit>> Drop for Permit<C> {
+    #[inline]
     fn drop(&mut self) {
         if !self.ended {
-            self.circuit
+            self.circuit()
                 .settle(self.admission, self.started, Outcome::Ignored, None, None);
         }
     }
 }
 
-impl fmt::Debug for Permit {
+impl<C: Borrow<Circuit>> fmt::Debug for Permit<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permit")
-            .field("circuit", &self.circuit.name())
+            .field("circuit", &self.circuit().name())
             .field("admission", &self.admission)
             .field("started", &self.started)
             .finish()

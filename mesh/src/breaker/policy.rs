@@ -47,7 +47,8 @@ pub struct Rate {
 }
 
 /// When slow calls are too many. Calls that succeed and calls that fail are counted; overload and calls that say
-/// nothing are not.
+/// nothing are not. A call lasts until its verdict, so a stream until its end: a service of long streams is no case
+/// for this.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SlowCalls {
     /// A call that takes longer is slow.

@@ -1,24 +1,27 @@
 //! Making a call: waiting for an endpoint, sending, and trying again where that is allowed.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::select;
 use http::request::Parts;
 use http::{HeaderMap, Request, Response};
-use rand::RngExt;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use super::{Budget, Bulkhead, Idempotency, MeshBody, Methods, Replay, Slot};
+use super::{Budget, Bulkhead, Idempotency, MeshBody, Methods, Replay, ReplayBody, Slot};
 use crate::balancer::{Picked, Picker, Unpicked};
 use crate::breaker::{JudgedBody, Outcome};
 use crate::classify::Classifier;
-use crate::deadline::Deadline;
+use crate::deadline::{self, Deadline};
 use crate::error::{CallError, Failed};
 use crate::faults::Faults;
 use crate::metric_names;
+use crate::random;
 use crate::settings::Settings;
+use crate::trace::Context;
 use crate::transport::{Origin, exchange, late};
 
 /// All that the calls to one target share.
@@ -40,6 +43,7 @@ pub(crate) struct Caller {
 pub(crate) struct Meters {
     retries: metrics::Counter,
     resends: metrics::Counter,
+    hedges: metrics::Counter,
     over_budget: metrics::Counter,
     queue_full: metrics::Counter,
 }
@@ -87,7 +91,12 @@ const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 impl Caller {
     pub(crate) async fn call(self: Arc<Self>, mut request: Request<Body>) -> Result<Response<Body>, Failed> {
+        // A call that a server's handler makes has no more time than is left of the call that the handler answers.
+        deadline::inherit(request.headers_mut());
         let deadline = Deadline::new(self.settings.deadline, request.headers(), Instant::now());
+        if let Some(context) = Context::current() {
+            context.child().write(request.headers_mut());
+        }
         let slot = self
             .enter(deadline)
             .await
@@ -142,7 +151,7 @@ impl Caller {
             course.tried.push(picked.endpoint.id);
             course.endpoint = Some(picked.endpoint.name.clone());
             let first = course.tries == 0;
-            let ended = self.try_once(picked, request, course.deadline).await;
+            let ended = self.hedged(&mut course, picked, request).await;
             let unsent = matches!(&ended, Ended::Error(error) if error.is_unsent());
             if unsent {
                 course.unsent += 1;
@@ -173,6 +182,49 @@ impl Caller {
                 sleep(wait).await;
             }
         }
+    }
+
+    /// One try; and where the method may be repeated and hedging is on, a second one beside it when the first has
+    /// not been answered in time. The first answer is taken and the other try dropped.
+    async fn hedged(&self, course: &mut Course, picked: Picked, request: Request<ReplayBody>) -> Ended {
+        let mut first = pin!(self.try_once(picked, request, course.deadline));
+        let Some(after) = self.settings.hedge_after.filter(|_| course.idempotent) else {
+            return first.await;
+        };
+        if let Ok(ended) = timeout(after, &mut first).await {
+            return ended;
+        }
+        let Some((picked, request)) = self.hedge(course) else {
+            return first.await;
+        };
+        let second = pin!(self.try_once(picked, request, course.deadline));
+        let (ended, other) = select(first, second).await.factor_first();
+        if matches!(ended, Ended::Answer(_)) {
+            return ended;
+        }
+        match other.await {
+            answer @ Ended::Answer(_) => answer,
+            // Neither is an answer: the one that ended first says why.
+            _ => ended,
+        }
+    }
+
+    /// Another endpoint for a second try beside the first, where there is one and the budget allows it.
+    fn hedge(&self, course: &mut Course) -> Option<(Picked, Request<ReplayBody>)> {
+        if course.tries + 1 >= self.settings.tries || !course.replay.is_complete() {
+            return None;
+        }
+        let now = Instant::now();
+        let picked = self.picker.pick(&course.tried, now).ok()?;
+        if !self.budget.grant(now) {
+            self.meters.over_budget.increment(1);
+            return None;
+        }
+        let request = course.request()?;
+        course.tried.push(picked.endpoint.id);
+        course.tries += 1;
+        self.meters.hedges.increment(1);
+        Some((picked, request))
     }
 
     /// Whether to try again, and after how long.
@@ -223,7 +275,7 @@ impl Caller {
     /// Doubling from the first, drawn from the upper half, as gRPC's retries have it.
     fn backoff(&self, tries: u32) -> Duration {
         let longest = self.settings.retry_backoff * 2_u32.saturating_pow(tries.saturating_sub(1).min(10));
-        longest.mul_f64(rand::rng().random_range(0.5..=1.0))
+        longest.mul_f64(random::within(0.5..=1.0))
     }
 
     /// An endpoint for the next try. Waits while one may be there soon.
@@ -305,12 +357,7 @@ impl Caller {
     }
 
     /// One try at one endpoint; its circuit and its load learn how it ended.
-    async fn try_once(
-        &self,
-        picked: Picked,
-        request: Request<super::ReplayBody>,
-        deadline: Deadline,
-    ) -> Ended {
+    async fn try_once(&self, picked: Picked, request: Request<ReplayBody>, deadline: Deadline) -> Ended {
         let Picked {
             endpoint,
             permit,
@@ -383,7 +430,7 @@ impl Caller {
 
 impl Course {
     /// The request once more; `None` where its body is gone.
-    fn request(&self) -> Option<Request<super::ReplayBody>> {
+    fn request(&self) -> Option<Request<ReplayBody>> {
         Some(Request::from_parts(self.parts.clone(), self.replay.body()?))
     }
 
@@ -400,6 +447,7 @@ impl Meters {
         Self {
             retries: metrics::counter!(metric_names::RETRIES, "target" => target()),
             resends: metrics::counter!(metric_names::RESENDS, "target" => target()),
+            hedges: metrics::counter!(metric_names::HEDGES, "target" => target()),
             over_budget: metrics::counter!(metric_names::RETRIES_OVER_BUDGET, "target" => target()),
             queue_full: metrics::counter!(metric_names::QUEUE_FULL, "target" => target()),
         }

@@ -1,6 +1,6 @@
 //! The task that follows a name.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -42,7 +42,7 @@ impl Discovery {
     ///
     /// # Errors
     /// There is no tokio runtime around for its task.
-    pub(crate) fn start_for(
+    pub(crate) fn start(
         target: Arc<str>,
         address: &TargetAddress,
         settings: DiscoverySettings,
@@ -59,14 +59,6 @@ impl Discovery {
                 Self::follow(target, name.port, lookup, &settings)
             }
         }
-    }
-
-    /// The same for a target that is named by its address.
-    ///
-    /// # Errors
-    /// As [`Discovery::start_for`].
-    pub(crate) fn start(address: &TargetAddress, settings: DiscoverySettings) -> Result<Self, String> {
-        Self::start_for(address.to_string().into(), address, settings)
     }
 
     /// What is known, as it changes. The channel of a target that needs no lookup is closed from the start and
@@ -132,7 +124,7 @@ impl<L: Lookup> Follower<L> {
         }
     }
 
-    fn learn(&mut self, result: Result<Vec<std::net::IpAddr>, String>) {
+    fn learn(&mut self, result: Result<Vec<IpAddr>, String>) {
         let label = if result.is_ok() { "found" } else { "failed" };
         metrics::counter!(metric_names::LOOKUPS, "target" => self.target.to_string(), "result" => label)
             .increment(1);
@@ -197,3 +189,7 @@ impl<L: Lookup> Follower<L> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "follow_tests.rs"]
+mod tests;

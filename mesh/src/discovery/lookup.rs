@@ -158,10 +158,17 @@ fn names(host: &str, config: &ResolverConfig, ndots: usize) -> Result<Vec<Name>,
         return Ok(vec![absolute]);
     }
     let dots = host.matches('.').count();
-    let domains = config.domain().into_iter().chain(config.search());
+    // The machine's own domain counts only where no search list is given.
+    let domains = match config.search() {
+        [] => config.domain().map(std::slice::from_ref).unwrap_or_default(),
+        search => search,
+    };
     // A name that grows too long in a domain cannot exist there.
     let mut names: Vec<Name> = Vec::new();
-    for name in domains.filter_map(|domain| relative.clone().append_domain(domain).ok()) {
+    for name in domains
+        .iter()
+        .filter_map(|domain| relative.clone().append_domain(domain).ok())
+    {
         if !names.contains(&name) {
             names.push(name);
         }
@@ -170,3 +177,7 @@ fn names(host: &str, config: &ResolverConfig, ndots: usize) -> Result<Vec<Name>,
     names.insert(place, absolute);
     Ok(names)
 }
+
+#[cfg(test)]
+#[path = "lookup_tests.rs"]
+mod tests;

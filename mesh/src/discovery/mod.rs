@@ -15,3 +15,8 @@ pub(crate) use address::TargetAddress;
 pub(crate) use endpoint::{EndpointAddress, Found};
 pub(crate) use follow::Discovery;
 pub use settings::DiscoverySettings;
+
+#[cfg(test)]
+#[path = "../../tests/support/dns.rs"]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod dns_server;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
+use crate::random;
 
 use super::settings::DiscoverySettings;
 
@@ -47,9 +48,7 @@ impl Schedule {
     pub(super) fn succeeded(&mut self, now: Instant) {
         self.failing = false;
         self.failures.reset();
-        let interval = self
-            .interval
-            .mul_f64(rand::random_range(1.0 - JITTER..=1.0 + JITTER));
+        let interval = self.interval.mul_f64(random::within(1.0 - JITTER..=1.0 + JITTER));
         self.ended(now, interval);
     }
 

@@ -8,36 +8,52 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::SockRef;
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
 use super::Origin;
 use crate::Settings;
 use crate::call::ReplayBody;
 use crate::discovery::EndpointAddress;
+use crate::simulation::{Dialer, Wire};
+use crate::tls::ClientTls;
 
 pub(crate) type Sender = http2::SendRequest<ReplayBody>;
 pub(super) type Driver = http2::Connection<TokioIo<Stream>, ReplayBody, TokioExecutor>;
-type Stream = Either<TcpStream, UnixStream>;
+type Socket = Either<TcpStream, UnixStream>;
+type Plain = Either<Socket, Box<dyn Wire>>;
+type Stream = Either<Plain, TlsStream<Plain>>;
 
 /// Makes connections to the endpoints of a target.
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
     origin: Arc<Origin>,
+    tls: Option<(ClientTls, Arc<str>)>,
     connect_timeout: Duration,
     keepalive_timeout: Duration,
     tcp_user_timeout: Duration,
+    /// Instead of sockets.
+    dialer: Option<Dialer>,
 }
 
 // === impl Connector ===
 
 impl Connector {
-    pub(crate) fn new(origin: Origin, settings: &Settings) -> Self {
+    /// `tls` with the name that the server's certificate has to bear.
+    pub(crate) fn new(origin: Origin, tls: Option<(ClientTls, Arc<str>)>, settings: &Settings) -> Self {
         Self {
             origin: Arc::new(origin),
+            tls,
             connect_timeout: settings.connect_timeout,
             keepalive_timeout: settings.keepalive_timeout,
             tcp_user_timeout: settings.tcp_user_timeout,
+            dialer: None,
         }
+    }
+
+    pub(crate) fn with_dialer(mut self, dialer: Option<Dialer>) -> Self {
+        self.dialer = dialer;
+        self
     }
 
     pub(crate) fn origin(&self) -> &Arc<Origin> {
@@ -66,6 +82,10 @@ impl Connector {
 
     async fn attempt(&self, address: &EndpointAddress, keepalive: Duration) -> io::Result<(Sender, Driver)> {
         let stream = self.dial(address).await?;
+        let stream = match &self.tls {
+            None => Either::Left(stream),
+            Some((tls, name)) => Either::Right(tls.connect(stream, name).await?),
+        };
         http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(keepalive)
@@ -76,16 +96,21 @@ impl Connector {
             .map_err(io::Error::other)
     }
 
-    async fn dial(&self, address: &EndpointAddress) -> io::Result<Stream> {
+    async fn dial(&self, address: &EndpointAddress) -> io::Result<Plain> {
+        if let Some(dialer) = &self.dialer {
+            return Ok(Either::Right(dialer.dial(&address.to_string()).await?));
+        }
         let stream = match address {
             EndpointAddress::Socket(address) => TcpStream::connect(address).await?,
             // Tries all addresses of the name in turn.
             EndpointAddress::Name { host, port } => TcpStream::connect((&**host, *port)).await?,
-            EndpointAddress::Unix(path) => return Ok(Either::Right(UnixStream::connect(path).await?)),
+            EndpointAddress::Unix(path) => {
+                return Ok(Either::Left(Either::Right(UnixStream::connect(path).await?)));
+            }
         };
         stream.set_nodelay(true)?;
         self.set_user_timeout(&stream)?;
-        Ok(Either::Left(stream))
+        Ok(Either::Left(Either::Left(stream)))
     }
 
     /// Without it the kernel resends into the void for a quarter of an hour.
@@ -107,7 +132,7 @@ pub(super) fn test_connector() -> Connector {
         scheme: Scheme::HTTP,
         authority: Authority::from_static("test"),
     };
-    Connector::new(origin, &Settings::default())
+    Connector::new(origin, None, &Settings::default())
 }
 
 #[cfg(test)]
@@ -120,7 +145,7 @@ mod tests {
     async fn a_socket_sends_at_once_and_gives_up_what_is_not_acknowledged() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = EndpointAddress::Socket(listener.local_addr().unwrap());
-        let Either::Left(stream) = test_connector().dial(&address).await.unwrap() else {
+        let Either::Left(Either::Left(stream)) = test_connector().dial(&address).await.unwrap() else {
             panic!("an IP address is reached by TCP");
         };
         assert!(stream.nodelay().unwrap());

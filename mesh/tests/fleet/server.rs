@@ -62,14 +62,25 @@ impl Server {
     }
 
     /// Starts it, at the address it had before if it had one, on a runtime of its own.
-    pub(crate) async fn start(mut self) -> Running {
+    pub(crate) async fn start(self) -> Running {
+        self.try_start().await.unwrap()
+    }
+
+    /// The same where the address may be taken.
+    pub(crate) async fn try_start(mut self) -> std::io::Result<Running> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
         let wanted = self.address;
-        let listener = runtime.spawn(async move { listen(wanted) }).await.unwrap();
+        let listener = match runtime.spawn(async move { listen(wanted) }).await.unwrap() {
+            Ok(listener) => listener,
+            Err(error) => {
+                runtime.shutdown_background();
+                return Err(error);
+            }
+        };
         self.address = listener.local_addr().unwrap();
         let stop = watch::channel(false).0;
         let mut stopped = stop.subscribe();
@@ -84,19 +95,19 @@ impl Server {
                 .await
                 .unwrap();
         });
-        Running {
+        Ok(Running {
             server: self,
             runtime: Some(runtime),
             stop,
-        }
+        })
     }
 }
 
-fn listen(address: SocketAddr) -> TcpListener {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_reuseaddr(true).unwrap();
-    socket.bind(address).unwrap();
-    socket.listen(256).unwrap()
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(256)
 }
 
 #[tonic::async_trait]

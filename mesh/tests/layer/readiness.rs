@@ -70,6 +70,45 @@ async fn a_call_after_a_closed_poll_ready_is_refused_if_the_circuit_has_opened_m
     assert_pending!(handle.poll_request());
 }
 
+#[tokio::test(start_paused = true)]
+async fn callers_of_an_open_circuit_are_refused_by_one_poll_each() {
+    let (_, service, mut handle) = open().await;
+    handle.allow(0);
+    let mut polls = 0;
+    for _ in 0..1_000 {
+        let mut service = service.clone().into_inner();
+        let mut caller = task::spawn(async move {
+            std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
+            service.call(grpc_request()).await
+        });
+        loop {
+            polls += 1;
+            if let Poll::Ready(result) = caller.poll() {
+                assert_refused(result.unwrap_err());
+                break;
+            }
+            assert!(polls < 10_000, "callers spin");
+        }
+    }
+    assert_eq!(polls, 1_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_waits_for_the_inner_service_is_polled_when_that_is_ready_and_not_before() {
+    let (circuit, service, mut handle) = spawn(policy());
+    handle.allow(0);
+    let mut waiting = service.clone();
+    assert_pending!(waiting.poll_ready());
+    for _ in 0..100 {
+        circuit.admit().unwrap().end(Outcome::Overload, None);
+        tokio::time::advance(Duration::from_millis(10)).await;
+        assert!(!waiting.is_woken(), "nothing has changed for it");
+    }
+    handle.allow(1);
+    assert!(waiting.is_woken());
+    assert_ready_ok!(waiting.poll_ready());
+}
+
 /// A service that is ready once a `poll_ready`, loses that on clone, and panics if it is called unready.
 #[derive(Debug, Default)]
 struct Strict {

@@ -1,4 +1,3 @@
 pub(crate) mod facerecog;
-pub(crate) mod health;
 pub(crate) mod people;
 mod status;

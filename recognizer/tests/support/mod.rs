@@ -6,6 +6,7 @@ pub(crate) mod fixtures;
 pub(crate) mod log;
 pub(crate) mod photographs;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,7 +37,8 @@ pub(crate) fn models_are_there() -> bool {
     }
     let loud = "SKIPPED: no face models and sample photographs, run scripts/fetch-models.sh";
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{loud}");
-    eprintln!("{loud}");
+    // Past the test harness, which keeps what passing tests print to itself; `make test` counts these lines.
+    let _ = writeln!(std::io::stderr(), "{loud}");
     false
 }
 
