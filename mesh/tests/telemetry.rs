@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
-use safelight_mesh::breaker::{Circuit, Outcome, Policy};
+use safelight_mesh::breaker::{Cap, Circuit, Outcome, Policy};
 use tokio::time::Instant;
 
 fn policy() -> Policy {
@@ -57,6 +57,33 @@ async fn metrics_tell_the_outage() {
     ] {
         assert!(page.lines().any(|found| found == line), "no {line} in\n{page}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_circuits_of_a_targets_endpoints_are_told_apart() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let of = |endpoint: &str| Circuit::for_endpoint("billing", endpoint, policy(), Cap::new());
+    let (well, broken) = (of("10.0.0.1:50051"), of("10.0.0.2:50051"));
+    well.admit().unwrap().end(Outcome::Success, None);
+    broken.hard_failure("refused");
+    assert!(broken.admit().is_err());
+
+    let has = |line: &str| {
+        let page = handle.render();
+        assert!(page.lines().any(|found| found == line), "no {line} in\n{page}");
+    };
+    has(r#"mesh_circuit_state{target="billing",endpoint="10.0.0.1:50051"} 0"#);
+    has(r#"mesh_circuit_state{target="billing",endpoint="10.0.0.2:50051"} 2"#);
+    has(r#"mesh_calls_total{target="billing",endpoint="10.0.0.1:50051",outcome="success"} 1"#);
+    has(r#"mesh_calls_rejected_total{target="billing",endpoint="10.0.0.2:50051"} 1"#);
+    has(
+        r#"mesh_circuit_transitions_total{target="billing",endpoint="10.0.0.2:50051",from="closed",to="open"} 1"#,
+    );
+
+    drop(broken);
+    has(r#"mesh_circuit_state{target="billing",endpoint="10.0.0.2:50051"} 0"#);
 }
 
 #[derive(Clone, Default)]
