@@ -19,9 +19,11 @@ use tonic::{Code, Status};
 use crate::deadline::Deadline;
 use crate::error::CallError;
 use crate::metric_names;
+use crate::random;
 use crate::transport::{ExchangeBody, late};
 
-/// A fault to be put on a part of the calls.
+/// A fault to be put on a part of the calls. Probes do not meet it: an endpoint that swallows calls while its probe
+/// passes is the fault that is hardest to find.
 ///
 /// ```
 /// use std::time::Duration;
@@ -141,7 +143,8 @@ impl Fault {
 
     fn meets(&self, endpoint: &str) -> bool {
         self.endpoint.as_deref().is_none_or(|named| named == endpoint)
-            && rand::random_range(0.0..100.0) < self.percent
+            // Of all, also the one that draws just the end.
+            && (self.percent >= 100.0 || random::within(0.0..=100.0) < self.percent)
     }
 }
 
