@@ -17,7 +17,9 @@ use safelight_processor::{Processor, ProcessorArgs};
 use safelight_queue::QueueArgs;
 use safelight_receiver as receiver;
 use safelight_recognizer::{Config, Recognizer, State};
-use safelight_service::{Readiness, Shutdown, configuration_error, metrics};
+use safelight_service::{
+    MeshAdmin, MeshAdminArgs, Readiness, Shutdown, configuration_error, metrics, ops_router,
+};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -39,6 +41,9 @@ pub(crate) struct UpArgs {
     /// the address and port of the recognizer's gRPC services, such as 0.0.0.0:50051
     #[arg(long, env = "RECOGNIZER_LISTEN", default_value = "127.0.0.1:50051")]
     recognizer_listen: SocketAddr,
+    /// the address and port of the processor's probes, metrics and mesh, such as 0.0.0.0:8001
+    #[arg(long, env = "PROCESSOR_LISTEN", default_value = "127.0.0.1:8001")]
+    processor_listen: SocketAddr,
     #[command(flatten)]
     database: DatabaseArgs,
     #[command(flatten)]
@@ -51,6 +56,8 @@ pub(crate) struct UpArgs {
     processor: ProcessorArgs,
     #[command(flatten)]
     mesh: MeshArgs,
+    #[command(flatten)]
+    mesh_admin: MeshAdminArgs,
     #[command(flatten)]
     receiver: receiver::Limits,
     #[command(flatten)]
@@ -89,6 +96,7 @@ pub(crate) async fn run(arguments: UpArgs) -> anyhow::Result<()> {
     println!("post    {}/image/post", everything.receiver());
     println!("page    {}", everything.page());
     println!("grpc    {}", everything.grpc());
+    println!("mesh    {}", everything.mesh());
     println!("media   {}", everything.media);
     everything.wait().await
 }
@@ -98,6 +106,7 @@ pub(crate) struct Everything {
     receiver: SocketAddr,
     frontend: SocketAddr,
     grpc: String,
+    processor: SocketAddr,
     media: String,
     tasks: JoinSet<anyhow::Result<()>>,
     shutdown: Shutdown,
@@ -117,6 +126,11 @@ impl Everything {
     /// The recognizer's address.
     pub(crate) fn grpc(&self) -> String {
         self.grpc.clone()
+    }
+
+    /// Where the state of the calls between services is shown.
+    fn mesh(&self) -> String {
+        format!("http://{}/mesh", reachable(self.processor))
     }
 
     /// Waits until everything has ended. When one part fails, the others are stopped.
@@ -210,6 +224,15 @@ pub(crate) async fn start(mut arguments: UpArgs) -> anyhow::Result<Everything> {
         .probe(arguments.processor.recognizer_probe())
         .connect()
         .unwrap_or_else(|error| configuration_error(error));
+    let listener = arguments
+        .listen("PROCESSOR_LISTEN", arguments.processor_listen)
+        .await?;
+    let processor_address = listener.local_addr()?;
+    let mesh = MeshAdmin::new(arguments.mesh_admin);
+    mesh.show(target.clone());
+    let router = ops_router(readiness.clone()).merge(mesh.router());
+    let showing = safelight_service::serve(listener, router, shutdown.clone());
+    tasks.spawn(async move { showing.await.context("the processor's HTTP port ended") });
     let processor = Processor {
         database: database.clone(),
         queue: queue.clone(),
@@ -256,6 +279,7 @@ pub(crate) async fn start(mut arguments: UpArgs) -> anyhow::Result<Everything> {
         receiver,
         frontend,
         grpc,
+        processor: processor_address,
         media,
         tasks,
         shutdown,
