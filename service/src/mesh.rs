@@ -29,13 +29,11 @@ use fault_body::{FaultsBody, FaultsGiven};
 pub struct MeshAdminArgs {
     /// whether circuits may be forced open and closed over HTTP: true or false
     #[arg(long = "mesh-admin", env = "MESH_ADMIN", value_name = "BOOL", default_value_t = false,
-          action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = BoolishValueParser::new())]
+          action = clap::ArgAction::Set, value_parser = BoolishValueParser::new())]
     pub admin: bool,
     /// whether faults may be injected into calls over HTTP: true or false
     #[arg(long = "mesh-faults", env = "MESH_FAULTS", value_name = "BOOL", default_value_t = false,
-          action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_missing_value = "true", value_parser = BoolishValueParser::new())]
+          action = clap::ArgAction::Set, value_parser = BoolishValueParser::new())]
     pub faults: bool,
 }
 
