@@ -8,8 +8,10 @@ use http::StatusCode;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::{Code, Status};
 
+use crate::call::DescriptorError;
 use crate::settings::SettingsError;
 use crate::status_details;
+use crate::tls::TlsError;
 
 /// A target that cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +29,12 @@ pub enum BuildError {
     /// A setting cannot be.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// What was given as descriptors cannot be read.
+    #[error(transparent)]
+    Descriptors(#[from] DescriptorError),
     /// There is no tokio runtime to run the target's tasks.
     #[error("a target has tasks of its own and must be built within a tokio runtime")]
     NoRuntime,

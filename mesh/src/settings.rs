@@ -49,6 +49,9 @@ pub struct Settings {
     /// How often a call that may be repeated is tried in all, the first try included; at least 1, by default 3. What
     /// certainly was not processed goes to another endpoint beside this count.
     pub tries: u32,
+    /// Whether a call that may be repeated is tried again when its connection broke under it; yes. No where a request
+    /// may itself be what kills a server, and must not be handed on to the next one at once.
+    pub retry_broken: bool,
     /// Tries beyond the first as a part of the first tries that ended in the last ten seconds, 0 to 1; 0.2.
     pub retry_budget: f64,
     /// Tries beyond the first that are allowed each second where that part gives less; 1.
@@ -85,6 +88,7 @@ impl Default for Settings {
             probe_interval: Duration::from_secs(1),
             probe_timeout: Duration::from_secs(1),
             tries: 3,
+            retry_broken: true,
             retry_budget: 0.2,
             retry_floor: 1.0,
             retry_backoff: Duration::from_millis(50),

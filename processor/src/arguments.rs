@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
-use safelight_mesh::Probe;
+use safelight_mesh::{BuildError, MeshArgs, Methods, Probe, Settings as MeshSettings, Target};
+use safelight_proto::FILE_DESCRIPTOR_SET;
 
 use crate::recognition::RecognizerApi;
 use crate::settings::Settings;
@@ -12,7 +13,8 @@ use crate::settings::Settings;
 /// What the processor can be told.
 #[derive(Args, Clone, Debug)]
 pub struct ProcessorArgs {
-    /// the recognizer, as HOST:PORT or http://HOST:PORT [default: 127.0.0.1:50051]
+    /// the recognizer, as HOST:PORT, dns:///HOST:PORT, static:///HOST:PORT,HOST:PORT or unix:/PATH
+    /// [default: 127.0.0.1:50051]
     #[arg(long, env = "GRPC_ADDRESS")]
     pub grpc_address: Option<String>,
     /// the contract the recognizer speaks: safelight (faces and boxes) or facerecog (the best name only)
@@ -38,18 +40,38 @@ pub struct OpsArgs {
 }
 
 impl ProcessorArgs {
-    /// The recognizer's address in the form the mesh takes.
-    pub fn recognizer_uri(&self) -> String {
+    /// The recognizer as a target of the mesh.
+    ///
+    /// What is refused by one replica is tried at another. What broke is not: the database tries it again and counts
+    /// the workers that died of a picture; repeated at once, it would kill the next replica before anybody counted.
+    ///
+    /// # Errors
+    /// An address or mesh settings that cannot be.
+    pub fn recognizer(&self, mesh: &MeshArgs) -> Result<Target, BuildError> {
+        let methods = Methods::default().descriptor_set(FILE_DESCRIPTOR_SET)?;
+        let settings = MeshSettings {
+            retry_broken: false,
+            ..mesh.settings()
+        };
+        mesh.target("recognizer", &self.recognizer_address())?
+            .settings(settings)
+            .methods(methods)
+            .probe(self.recognizer_probe())
+            .connect()
+    }
+
+    /// As it was given; `HOST:PORT` alone is a name to look up.
+    fn recognizer_address(&self) -> String {
         let address = self.grpc_address.as_deref().unwrap_or("127.0.0.1:50051");
-        if address.contains("://") {
+        if address.contains(":/") {
             address.to_owned()
         } else {
-            format!("http://{address}")
+            format!("dns:///{address}")
         }
     }
 
     /// How to ask the recognizer whether it is well.
-    pub fn recognizer_probe(&self) -> Probe {
+    fn recognizer_probe(&self) -> Probe {
         match self.recognizer_api {
             RecognizerApi::Facerecog => Probe::FaceRecog,
             RecognizerApi::Safelight => Probe::GrpcHealth {

@@ -3,10 +3,12 @@
 use anyhow::Context;
 use clap::Parser;
 use safelight_database::DatabaseArgs;
-use safelight_mesh::{MeshArgs, Target};
+use safelight_mesh::MeshArgs;
 use safelight_processor::{OpsArgs, Processor, ProcessorArgs, run};
 use safelight_queue::QueueArgs;
-use safelight_service::{MeshAdmin, MeshAdminArgs, Readiness, Shutdown, ops_router, parse, serve, telemetry};
+use safelight_service::{
+    MeshAdmin, MeshAdminArgs, Readiness, Shutdown, configuration_error, ops_router, parse, serve, telemetry,
+};
 use tokio::net::TcpListener;
 
 /// Takes every accepted image to the services that work on it.
@@ -45,10 +47,10 @@ async fn main() -> anyhow::Result<()> {
 
     let database = arguments.database.open().await?;
     let queue = arguments.queue.connect(&database)?;
-    let recognizer = Target::builder("recognizer", arguments.processor.recognizer_uri())
-        .settings(arguments.mesh.settings())
-        .probe(arguments.processor.recognizer_probe())
-        .connect()?;
+    let recognizer = arguments
+        .processor
+        .recognizer(&arguments.mesh)
+        .unwrap_or_else(|error| configuration_error(error));
     mesh.show(recognizer.clone());
     let processor = Processor {
         database,

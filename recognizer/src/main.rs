@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Parser;
 use safelight_database::{DatabaseArgs, Error};
 use safelight_media::{Library, MediaArgs};
+use safelight_mesh::tls::TlsArgs;
 use safelight_recognizer::{Config, Recognizer, State, check_cpu, serve};
 use safelight_service::{Readiness, Shutdown, configuration_error, metrics, ops_router, telemetry};
 use tokio::net::TcpListener;
@@ -41,6 +42,9 @@ struct Args {
 
     #[command(flatten)]
     database: DatabaseArgs,
+
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -73,6 +77,10 @@ async fn run(args: Args) -> anyhow::Result<()> {
         },
         None => None,
     };
+    let tls = args
+        .tls
+        .server()
+        .unwrap_or_else(|error| configuration_error(error));
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("RECOGNIZER_LISTEN: cannot listen on {}", args.listen))?;
@@ -87,7 +95,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     report_readiness(readiness.clone(), recognizer.state());
     tracing::info!(grpc = %listener.local_addr()?, http = %http.local_addr()?, "listening");
     let ops = safelight_service::serve(http, ops_router(readiness), shutdown.clone());
-    let (grpc, ops) = tokio::join!(serve(listener, recognizer, shutdown), ops);
+    let (grpc, ops) = tokio::join!(serve(listener, recognizer, tls, shutdown), ops);
     grpc?;
     ops?;
     Ok(())

@@ -1,4 +1,5 @@
 use safelight_mesh::server::{ServeError, Server};
+use safelight_mesh::tls::ServerTls;
 use safelight_proto::FILE_DESCRIPTOR_SET;
 use safelight_proto::facerecog::health_check_server::HealthCheckServer;
 use safelight_proto::facerecog::identify_server::IdentifyServer;
@@ -15,7 +16,7 @@ use crate::state::State;
 /// The largest request, in bytes: a URI of 4,096 characters and a name fit several times.
 const MAX_REQUEST_BYTES: usize = 64 << 10;
 
-/// Serves the gRPC contracts, health and reflection until the shutdown.
+/// Serves the gRPC contracts, health and reflection until the shutdown, by TLS where that is given.
 ///
 /// Then, in this order: health says `NOT_SERVING`; no connection is taken any more; calls that run are finished,
 /// for at most 15 seconds; the recognizer is stopped.
@@ -25,18 +26,22 @@ const MAX_REQUEST_BYTES: usize = 64 << 10;
 pub async fn serve(
     listener: TcpListener,
     recognizer: Recognizer,
+    tls: Option<ServerTls>,
     shutdown: Shutdown,
 ) -> Result<(), ServeError> {
     let facerecog = FaceRecog::new(recognizer.clone());
     let people = PeopleAndFaces::new(recognizer.clone());
-    let server = Server::builder("recognizer")
+    let mut server = Server::builder("recognizer")
         .reflection(&[FILE_DESCRIPTOR_SET])
         .health(readiness(recognizer.state()))
         .add_service(IdentifyServer::new(facerecog.clone()).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(HealthCheckServer::new(facerecog))
-        .add_service(RecognizerServer::new(people).max_decoding_message_size(MAX_REQUEST_BYTES))
-        .build()?;
+        .add_service(RecognizerServer::new(people).max_decoding_message_size(MAX_REQUEST_BYTES));
+    if let Some(tls) = tls {
+        server = server.secure(tls);
+    }
     server
+        .build()?
         .serve(listener, async move { shutdown.triggered().await })
         .await;
     // Only now: what was on its way when the shutdown came was still to be answered.

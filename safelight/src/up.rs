@@ -12,7 +12,7 @@ use clap::Args;
 use safelight_database::{Database, DatabaseArgs};
 use safelight_frontend as frontend;
 use safelight_media::{Library, MediaArgs};
-use safelight_mesh::{MeshArgs, Target};
+use safelight_mesh::MeshArgs;
 use safelight_processor::{Processor, ProcessorArgs};
 use safelight_queue::QueueArgs;
 use safelight_receiver as receiver;
@@ -200,7 +200,7 @@ pub(crate) async fn start(mut arguments: UpArgs) -> anyhow::Result<Everything> {
     let mut tasks = JoinSet::new();
 
     let grpc = match &arguments.processor.grpc_address {
-        Some(_) => arguments.processor.recognizer_uri(),
+        Some(address) => address.clone(),
         None => {
             let listener = arguments
                 .listen("RECOGNIZER_LISTEN", arguments.recognizer_listen)
@@ -213,16 +213,21 @@ pub(crate) async fn start(mut arguments: UpArgs) -> anyhow::Result<Everything> {
             )
             .unwrap_or_else(|error| configuration_error(error));
             let state = recognizer.state();
-            let serving = safelight_recognizer::serve(listener, recognizer, shutdown.clone());
+            let tls = arguments
+                .mesh
+                .tls
+                .server()
+                .unwrap_or_else(|error| configuration_error(error));
+            let serving = safelight_recognizer::serve(listener, recognizer, tls, shutdown.clone());
             tasks.spawn(async move { serving.await.context("the recognizer ended") });
             serving_state(state).await?;
-            format!("http://{address}")
+            address.to_string()
         }
     };
-    let target = Target::builder("recognizer", &grpc)
-        .settings(arguments.mesh.settings())
-        .probe(arguments.processor.recognizer_probe())
-        .connect()
+    arguments.processor.grpc_address = Some(grpc.clone());
+    let target = arguments
+        .processor
+        .recognizer(&arguments.mesh)
         .unwrap_or_else(|error| configuration_error(error));
     let listener = arguments
         .listen("PROCESSOR_LISTEN", arguments.processor_listen)

@@ -161,8 +161,7 @@ impl Balance {
             .filter(|(_, standing)| standing.is_in_choice())
             .map(|(endpoint, _)| endpoint.clone())
             .collect();
-        let waiting = ready.is_empty()
-            && (standings.iter().any(|standing| *standing == Standing::Waiting) || !found.looked_up);
+        let waiting = ready.is_empty() && (standings.contains(&Standing::Waiting) || !found.looked_up);
         let no_endpoint = all.is_empty().then(|| match &found.error {
             Some(error) => error.clone(),
             None => Arc::from("the name has no address"),

@@ -239,7 +239,7 @@ impl Caller {
                 self.meters.resends.increment(1);
                 return Some(Duration::ZERO);
             }
-            Ended::Error(CallError::Broken { .. }) => Pushback::None,
+            Ended::Error(CallError::Broken { .. }) if self.settings.retry_broken => Pushback::None,
             Ended::Error(_) => return None,
             Ended::Refusal(_, pushback) => *pushback,
         };

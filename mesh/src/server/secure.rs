@@ -8,7 +8,9 @@ use http::Extensions;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-/// Makes of an accepted socket a stream that others cannot read: TLS.
+use crate::tls::ServerTls;
+
+/// Makes of an accepted socket a stream that others cannot read: [`ServerTls`], or a protocol of one's own.
 ///
 /// What it takes is within the [`handshake_timeout`](super::ServerSettings::handshake_timeout).
 pub trait Secure: Send + Sync + 'static {
@@ -47,6 +49,18 @@ impl Secured {
     pub fn peer(mut self, peer: impl Clone + Send + Sync + 'static) -> Self {
         self.extensions.insert(peer);
         self
+    }
+}
+
+// === impl Secure ===
+
+/// Handlers find a [`PeerInfo`](crate::tls::PeerInfo) in the extensions of their requests.
+impl Secure for ServerTls {
+    fn secure(&self, socket: TcpStream) -> BoxFuture<'_, io::Result<Secured>> {
+        Box::pin(async move {
+            let (stream, peer) = self.accept(socket).await?;
+            Ok(Secured::new(stream).peer(peer))
+        })
     }
 }
 

@@ -208,6 +208,34 @@ async fn a_stream_that_was_refused_goes_elsewhere_at_once_whatever_the_method() 
 }
 
 #[tokio::test]
+async fn a_call_that_its_server_broke_off_is_handed_on_unless_that_is_switched_off() {
+    for (retry_broken, expected) in [(true, 3), (false, 1)] {
+        let mut addresses = Vec::new();
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let (address, calls) =
+                scripted(|_, mut respond| respond.send_reset(h2::Reason::INTERNAL_ERROR)).await;
+            addresses.push(address);
+            seen.push(calls);
+        }
+        let settings = Settings {
+            retry_broken,
+            ..generous()
+        };
+        let target = Target::builder("scripted", all_of(addresses))
+            .settings(settings)
+            .methods(methods())
+            .connect()
+            .unwrap();
+        ready(&target, 3).await;
+        let status = identify(&target.channel()).await.unwrap_err();
+        assert_eq!(failure_of(&status), CallFailure::Broken, "{status}");
+        let calls: usize = seen.iter().map(|calls| calls.load(Ordering::SeqCst)).sum();
+        assert_eq!(calls, expected, "retry_broken: {retry_broken}");
+    }
+}
+
+#[tokio::test]
 async fn a_hedged_call_is_answered_by_the_quicker_of_two() {
     let running = vec![Server::new().start().await, Server::new().start().await];
     running[0]

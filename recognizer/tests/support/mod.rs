@@ -155,7 +155,7 @@ impl Place {
         let address = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = Shutdown::new();
         let (handle, stop) = (recognizer.clone(), shutdown.clone());
-        let served = tokio::spawn(async move { serve(listener, handle, stop).await.unwrap() });
+        let served = tokio::spawn(async move { serve(listener, handle, None, stop).await.unwrap() });
         let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
         Server {
             recognizer,
