@@ -12,7 +12,7 @@ use clap::Args;
 use safelight_database::{Database, DatabaseArgs};
 use safelight_frontend as frontend;
 use safelight_media::{Library, MediaArgs};
-use safelight_mesh::MeshArgs;
+use safelight_mesh::{MeshArgs, MeshChannel, Target};
 use safelight_processor::{Processor, ProcessorArgs};
 use safelight_queue::QueueArgs;
 use safelight_receiver as receiver;
@@ -95,7 +95,7 @@ pub(crate) async fn run(arguments: UpArgs) -> anyhow::Result<()> {
     let everything = start(arguments).await?;
     println!("post    {}/image/post", everything.receiver());
     println!("page    {}", everything.page());
-    println!("grpc    {}", everything.grpc());
+    println!("grpc    {}", everything.grpc);
     println!("mesh    {}", everything.mesh());
     println!("media   {}", everything.media);
     everything.wait().await
@@ -106,6 +106,7 @@ pub(crate) struct Everything {
     receiver: SocketAddr,
     frontend: SocketAddr,
     grpc: String,
+    recognizer: Target,
     processor: SocketAddr,
     media: String,
     tasks: JoinSet<anyhow::Result<()>>,
@@ -123,9 +124,9 @@ impl Everything {
         format!("http://{}/", reachable(self.frontend))
     }
 
-    /// The recognizer's address.
-    pub(crate) fn grpc(&self) -> String {
-        self.grpc.clone()
+    /// The way to the recognizer, as the processor has it.
+    pub(crate) fn recognizer(&self) -> MeshChannel {
+        self.recognizer.channel()
     }
 
     /// Where the state of the calls between services is shown.
@@ -241,7 +242,7 @@ pub(crate) async fn start(mut arguments: UpArgs) -> anyhow::Result<Everything> {
     let processor = Processor {
         database: database.clone(),
         queue: queue.clone(),
-        recognizer: target,
+        recognizer: target.clone(),
         recognizer_api: arguments.processor.recognizer_api,
         settings: arguments.processor.settings(),
     };
@@ -284,6 +285,7 @@ pub(crate) async fn start(mut arguments: UpArgs) -> anyhow::Result<Everything> {
         receiver,
         frontend,
         grpc,
+        recognizer: target,
         processor: processor_address,
         media,
         tasks,
