@@ -95,12 +95,12 @@ async fn a_rolling_restart_of_three_servers_fails_no_call() {
     let target = target(&address, hasty());
     ready(&target, 3).await;
     let load = Load::start(&target, 12);
-    for index in 0..3 {
+    for one in &mut running {
         load.for_a(Duration::from_millis(300)).await;
-        running[index].stop();
+        one.stop();
         load.for_a(Duration::from_millis(300)).await;
-        let server = running[index].server.clone();
-        running[index] = server.start().await;
+        let server = one.server.clone();
+        *one = server.start().await;
         ready(&target, 3).await;
     }
     let calls = load.end();
