@@ -37,6 +37,10 @@ bench: setup-build setup-test models ## Measure; each result is a line `name val
 bench-mesh: setup-build ## Measure the mesh beside tonic's channels and other breakers
 	$(CARGO) bench --locked --package safelight-mesh --benches --profile dev
 
+.PHONY: scenarios
+scenarios: setup-build ## Play the troubles of mesh/scenarios/report.md anew, and write down what comes of them
+	RENEW_SCENARIOS=1 $(CARGO) test --locked --package safelight-mesh --test scenarios
+
 .PHONY: up-real
 up-real: setup-build setup-test models ## MariaDB, NSQ and the services as separate processes, until Ctrl-C
 	$(CARGO) build --locked --workspace --bins

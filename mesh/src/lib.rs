@@ -1,15 +1,17 @@
 //! A circuit-breaking gRPC client for tonic.
 //!
-//! A [`Target`] is a service that is called by name. Its [`channel`](Target::channel) goes into any client that
-//! tonic generates; its [`availability`](Target::availability) tells a consumer of a queue when to stop taking
-//! work, and when to start again, before any of it fails.
+//! A [`Target`] is a service that is called by name: `dns:///HOST:PORT`, `static:///A:1,B:2`, `unix:/PATH`. Its
+//! [`channel`](Target::channel) goes into any client that tonic generates; its
+//! [`availability`](Target::availability) tells a consumer of a queue when to stop taking work, and when to start
+//! again, before any of it fails.
 //!
 //! ```no_run
-//! use safelight_mesh::{Probe, Target};
+//! use safelight_mesh::{Methods, Probe, Target};
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! let recognizer = Target::builder("recognizer", "http://127.0.0.1:50051")
+//! let recognizer = Target::builder("recognizer", "dns:///recognizer:50051")
 //!     .probe(Probe::GrpcHealth { service: String::new() })
+//!     .methods(Methods::default().descriptor_set(safelight_proto::FILE_DESCRIPTOR_SET)?)
 //!     .connect()?;
 //!
 //! let mut availability = recognizer.availability();
@@ -24,12 +26,24 @@
 //! A call passes these, from the outside in:
 //!
 //! ```text
-//! channel ─► circuit ─► deadline ─► connection ─► the server
-//!               ▲                       ▲
-//!               └───── supervisor ──────┘   (a task of its own: connects, probes, publishes availability)
+//! channel ─► bulkhead ─► tries, hedging, budget ─► pick + permit ─► exchange ─► the server
+//!                                                        ▲
+//!                      discovery ─► endpoints ───────────┘
+//!                                     └─ each with a connection that is kept, a circuit and a supervisor, in
+//!                                        tasks of their own: they connect, probe and publish availability
 //! ```
 //!
-//! The circuit breaker also stands alone as a tower layer: [`breaker::BreakerLayer`].
+//! An endpoint takes calls while it has a live HTTP/2 connection, its probe passes and its circuit admits. Of two
+//! of these that are drawn, the one whose load is less gets the call, and the permit of its circuit is taken in the
+//! same step. What certainly was not processed goes elsewhere at once; what may be repeated ([`Methods`]) is, within
+//! a budget; one deadline spans it all. A call that fails says why, and what its caller can conclude:
+//! [`CallError`], [`failure_of`].
+//!
+//! - [`Settings`] has the defaults, and the page `docs/settings.md` says what each protects from.
+//! - [`breaker`] has the table of what is evidence, and stands alone: [`breaker::BreakerLayer`] is a tower layer.
+//! - [`server`] is the other side: health, deadlines, shedding, and a graceful stop.
+//! - [`tls`] is mutual TLS from files that may change, [`trace`] the trace context that goes along.
+//! - [`metric_names`] lists the metrics.
 
 pub mod breaker;
 pub mod metric_names;
@@ -81,3 +95,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/settings.md")]
+struct SettingsPage;

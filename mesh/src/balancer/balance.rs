@@ -64,7 +64,9 @@ impl Balance {
             changes.borrow_and_update();
             self.follow(&now_found, &mut members, &changed);
             self.publish(&now_found, &members);
+            // In order, so that the same events at the same moment always have the same effect.
             tokio::select! {
+                biased;
                 changed = found.changed(), if follows => follows = changed.is_ok(),
                 _ = changes.changed() => self.look_again(&members),
             }

@@ -148,6 +148,17 @@ impl Load {
         self.store(micros.min(decayed.max(took)), at);
     }
 
+    /// A call was given up after so long without an answer: it would have taken longer. A shorter time than the
+    /// average says nothing.
+    fn given_up(&self, began: u64, now: u64) {
+        let took = now.saturating_sub(began) as f64;
+        let at = millis(now);
+        let latency = Latency::unpack(self.latency.load(Ordering::Relaxed));
+        if took > latency.at_time(at) {
+            self.store(took, at);
+        }
+    }
+
     /// A call failed: the average never falls by it, and at least doubles.
     fn failed(&self, began: u64, now: u64) {
         let took = now.saturating_sub(began) as f64;
@@ -246,7 +257,12 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.stop_waiting();
+        // Its caller went away, or another try beside it was answered first: an endpoint that has stopped answering
+        // must not become attractive by every call that it has lost.
+        if self.stop_waiting() {
+            let load = &self.load;
+            load.given_up(self.began, load.micros(Instant::now()));
+        }
         self.load.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -268,8 +284,8 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    #[test]
-    fn what_is_in_flight_costs() {
+    #[tokio::test(start_paused = true)]
+    async fn what_is_in_flight_costs() {
         let (load, now) = load();
         let mut before = load.cost(now, NO_RAMP);
         let mut calls = Vec::new();
@@ -363,12 +379,30 @@ mod tests {
         assert_eq!(cost_at(2_000), 1.0);
     }
 
-    #[test]
-    fn a_call_that_goes_away_leaves_no_trace() {
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_goes_away_at_once_leaves_no_trace() {
         let (load, now) = load();
         for _ in 0..100 {
             drop(load.begin(now));
         }
         assert_eq!(load.cost(now + ms(100), NO_RAMP), 1.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_given_up_has_shown_how_long_it_waited() {
+        let (load, now) = load();
+        let given_up = load.begin(now);
+        tokio::time::advance(ms(50)).await;
+        drop(given_up);
+        let now = now + ms(50);
+        assert_eq!(load.latency_now(now), ms(50));
+        let given_up = load.begin(now);
+        tokio::time::advance(ms(5)).await;
+        drop(given_up);
+        let latency = load.latency_now(now + ms(5));
+        assert!(
+            latency > ms(49) && latency < ms(50),
+            "a shorter time does not lower it: {latency:?}"
+        );
     }
 }

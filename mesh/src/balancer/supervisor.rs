@@ -104,7 +104,9 @@ impl Supervisor {
             }
             self.publish(&link, &status, &health);
 
+            // In order, so that the same events at the same moment always have the same effect: what is certain first.
             tokio::select! {
+                biased;
                 changed = links.changed() => if changed.is_err() { return },
                 changed = statuses.changed() => if changed.is_err() { return },
                 finding = answer(&mut asking) => {
