@@ -42,7 +42,9 @@ impl Backoff {
 
     /// The next time; at most the longest one, jitter included.
     pub(crate) fn next_time(&mut self) -> Duration {
-        let middle = self.times.next_backoff().unwrap_or(self.longest);
+        // Not what `next_backoff` gives: without jitter, too, that is now and then a nanosecond more.
+        let middle = self.times.current_interval;
+        self.times.next_backoff();
         let jitter = random::within(1.0 - self.jitter..=1.0 + self.jitter);
         middle.mul_f64(jitter).min(self.longest)
     }

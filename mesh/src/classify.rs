@@ -95,8 +95,26 @@ fn not_grpc_outcome(status: StatusCode) -> Outcome {
     }
 }
 
-/// The longest part of a server's message that is kept as a reason.
+/// The longest part of a server's message that is kept as a reason, in bytes.
 const LONGEST_MESSAGE: usize = 200;
+
+/// The beginning of a `grpc-message`, for one line of a log. The gRPC specification has it percent-encoded, and asks
+/// readers to take what is not as it is.
+fn readable(mut message: &[u8]) -> String {
+    let mut bytes = Vec::new();
+    while bytes.len() < LONGEST_MESSAGE
+        && let Some((&first, rest)) = message.split_first()
+    {
+        let encoded = rest
+            .get(..2)
+            .filter(|digits| first == b'%' && digits.iter().all(u8::is_ascii_hexdigit))
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        message = if encoded.is_some() { &rest[2..] } else { rest };
+        bytes.push(encoded.unwrap_or(first));
+    }
+    String::from_utf8_lossy(&bytes).replace(char::is_control, " ")
+}
 
 /// By the gRPC retry design (A6): a server says when to come back. A number that is negative or cannot be read
 /// says that the call should not be made again, which is no reason to leave the server alone.
@@ -183,7 +201,7 @@ impl Table {
             .get(Status::GRPC_MESSAGE)
             .map(|value| value.as_bytes())
             .unwrap_or_default();
-        let message = String::from_utf8_lossy(&message[..message.len().min(LONGEST_MESSAGE)]);
+        let message = readable(message);
         Some(Verdict {
             outcome,
             why: format!("{code:?}: {message}").into(),

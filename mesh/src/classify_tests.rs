@@ -216,6 +216,24 @@ fn errors_are_judged_by_what_they_are_and_not_by_the_code_made_of_them() {
 }
 
 #[test]
+fn a_reason_has_the_message_decoded_and_on_one_line() {
+    let why = |message: &str| {
+        let trailers = headers(&[("grpc-status", "14"), ("grpc-message", message)]);
+        let judge = grpc().response(&response(200, &[("content-type", GRPC)]));
+        judge.at_trailers(&trailers).why
+    };
+    assert_eq!(&*why("models%20are%20loading"), "Unavailable: models are loading");
+    assert_eq!(&*why("100%25 of caf%C3%A9"), "Unavailable: 100% of café");
+    // What is not encoded as it should be is taken as it is.
+    assert_eq!(
+        &*why("50%, 7%2, %+1, %zz, %"),
+        "Unavailable: 50%, 7%2, %+1, %zz, %"
+    );
+    assert_eq!(&*why("one%0Atwo%1B[31m"), "Unavailable: one two [31m");
+    assert_eq!(&*why("cut %E2%82"), "Unavailable: cut \u{fffd}");
+}
+
+#[test]
 fn a_reason_names_the_code_and_keeps_a_long_message_short() {
     let long = "x".repeat(10_000);
     let trailers = headers(&[("grpc-status", "14"), ("grpc-message", &long)]);

@@ -61,9 +61,13 @@ mod classify;
 mod deadline;
 mod discovery;
 mod error;
+mod explain;
+mod faults;
+mod handle;
 mod probe;
 mod random;
 mod settings;
+mod snapshot;
 mod status_details;
 mod target;
 mod transport;
@@ -77,9 +81,13 @@ pub use availability::{Availability, AvailabilityState};
 pub use call::{DescriptorError, Idempotency, MeshChannel, MeshFuture, Methods};
 pub use discovery::DiscoverySettings;
 pub use error::{BuildError, CallError, CallFailure, failure_of};
+pub use explain::{EndpointExplanation, Explanation};
+pub use faults::{Fault, FaultError, FaultKind, InjectedFaults};
+pub use handle::{EndpointHandle, UnknownEndpoint};
 pub use probe::Probe;
 pub use settings::{Settings, SettingsError};
-pub use target::{EndpointSnapshot, Snapshot, Target, TargetBuilder};
+pub use snapshot::{EndpointSnapshot, Snapshot, TransitionSnapshot};
+pub use target::{Target, TargetBuilder};
 
 /// Any error that a service of tower may give.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -199,9 +199,14 @@ impl Settings {
         ];
         let optional = [
             ("hedge_after", self.hedge_after),
-            ("slow_calls.slower_than", self.slow_calls.map(|slow| slow.slower_than)),
+            (
+                "slow_calls.slower_than",
+                self.slow_calls.map(|slow| slow.slower_than),
+            ),
         ];
-        let given = optional.into_iter().filter_map(|(setting, value)| Some((setting, value?)));
+        let given = optional
+            .into_iter()
+            .filter_map(|(setting, value)| Some((setting, value?)));
         for (setting, value) in durations.into_iter().chain(given) {
             if value < SHORTEST || value > LONGEST {
                 return Err(SettingsError {

@@ -1,24 +1,28 @@
 //! A target: a service that is called by name, and all that belongs to it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::uri::Scheme;
-use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::availability::Availability;
-use crate::balancer::{Balance, BalanceSettings, Endpoint, Picker, Standing};
+use crate::balancer::{Balance, BalanceSettings, Picker};
 use crate::breaker::{Cap, CircuitState, Classification, Door, Policy};
 use crate::call::{Budget, Bulkhead, Caller, MeshChannel, Meters, Methods};
 use crate::classify::Classifier;
 use crate::discovery::{Discovery, DiscoverySettings, TargetAddress};
 use crate::error::BuildError;
+use crate::explain::Explanation;
+use crate::faults::{Fault, FaultError, Faults, InjectedFaults};
+use crate::handle::{EndpointHandle, UnknownEndpoint};
 use crate::probe::Probe;
 use crate::settings::Settings;
 use crate::simulation::Dialer;
+use crate::snapshot::Snapshot;
 use crate::tls::ClientTls;
 use crate::transport::{Connector, Origin};
 
@@ -50,52 +54,6 @@ pub struct TargetBuilder {
     classification: Classification,
     tls: Option<ClientTls>,
     dialer: Option<Dialer>,
-}
-
-/// Where a target stands, for pages and logs. All times in milliseconds.
-#[derive(Clone, Debug, Serialize)]
-pub struct Snapshot {
-    /// Its name.
-    pub target: String,
-    /// Its address, as it was given.
-    pub address: String,
-    /// Whether consumers should take work.
-    pub available: bool,
-    /// Why.
-    pub reason: String,
-    /// Calls that wait for others to end.
-    pub waiting_calls: usize,
-    /// Its endpoints, by address.
-    pub endpoints: Vec<EndpointSnapshot>,
-}
-
-/// Where an endpoint stands. All times in milliseconds.
-#[derive(Clone, Debug, Serialize)]
-pub struct EndpointSnapshot {
-    /// Its address.
-    pub endpoint: String,
-    /// `ready`, `trial` (one call at a time), `waiting` (for its first connection or probe) or `out`.
-    pub standing: &'static str,
-    /// Why it is out.
-    pub why: Option<String>,
-    /// Whether there is a live connection.
-    pub connected: bool,
-    /// `closed`, `half_open` or `open`.
-    pub circuit: &'static str,
-    /// For how long the circuit has been so.
-    pub circuit_for_ms: u64,
-    /// Counts the changes of the circuit.
-    pub generation: u64,
-    /// Failures in a row while it is closed.
-    pub failures_in_a_row: u32,
-    /// What opened it.
-    pub last_failure: Option<String>,
-    /// When the present break ends.
-    pub open_for_another_ms: Option<u64>,
-    /// Calls whose responses have not ended.
-    pub in_flight: u32,
-    /// What a call takes to its headers, weighing the last half second most.
-    pub latency_ms: f64,
 }
 
 // === impl Target ===
@@ -147,21 +105,50 @@ impl Target {
 
     /// Where it stands now.
     pub fn snapshot(&self) -> Snapshot {
-        let parts = &self.parts;
-        let availability = parts.availability.borrow().clone();
-        let choice = parts.caller.picker.choice();
-        Snapshot {
-            target: parts.name.to_string(),
-            address: parts.address.clone(),
-            available: availability.is_available(),
-            reason: availability.reason.into_owned(),
-            waiting_calls: parts.caller.bulkhead.waiting(),
-            endpoints: choice
-                .all
-                .iter()
-                .map(|endpoint| EndpointSnapshot::of(endpoint))
-                .collect(),
+        let availability = self.parts.availability.borrow().clone();
+        Snapshot::of(&self.parts.caller, &self.parts.address, &availability)
+    }
+
+    /// Where a call would go now, and why not elsewhere.
+    pub fn explain(&self) -> Explanation {
+        let availability = self.parts.availability.borrow().clone();
+        Explanation::of(&self.parts.caller, &self.parts.address, &availability)
+    }
+
+    /// One of its endpoints, by its address as [`snapshot`](Self::snapshot) tells it, or with
+    /// [`EndpointHandle::ALL`] all that it has now; to be ordered about.
+    ///
+    /// # Errors
+    /// There is no such endpoint, or none at all.
+    pub fn endpoint(&self, endpoint: &str) -> Result<EndpointHandle, UnknownEndpoint> {
+        EndpointHandle::of(&self.parts.name, &self.parts.caller.picker.choice(), endpoint)
+    }
+
+    /// Puts faults into its calls for the next ten minutes, in the place of those that are there; none clears them.
+    ///
+    /// # Errors
+    /// What cannot be; those that were there before stay.
+    pub fn inject(&self, faults: Vec<Fault>) -> Result<(), FaultError> {
+        self.inject_for(faults, Fault::USUAL)
+    }
+
+    /// As [`inject`](Self::inject), for this time; at most [`Fault::LONGEST`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn inject_for(&self, mut faults: Vec<Fault>, time: Duration) -> Result<(), FaultError> {
+        for fault in &mut faults {
+            fault.endpoint = fault.endpoint.take().filter(|named| named != EndpointHandle::ALL);
+            if let Some(endpoint) = &fault.endpoint {
+                self.endpoint(endpoint)?;
+            }
         }
+        self.parts.caller.faults.set(faults, time)
+    }
+
+    /// The faults that are put into its calls now.
+    pub fn faults(&self) -> InjectedFaults {
+        self.parts.caller.faults.list()
     }
 
     /// Where the circuits of its endpoints stand, taken together: closed if any is, else half-open if any is.
@@ -174,36 +161,6 @@ impl Target {
             CircuitState::HalfOpen
         } else {
             CircuitState::Open
-        }
-    }
-}
-
-// === impl EndpointSnapshot ===
-
-impl EndpointSnapshot {
-    fn of(endpoint: &Endpoint) -> Self {
-        let now = Instant::now();
-        let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let status = endpoint.circuit.status();
-        let standing = endpoint.standing();
-        Self {
-            endpoint: endpoint.name.to_string(),
-            standing: standing.as_str(),
-            why: match &standing {
-                Standing::Out { why, .. } => Some(why.to_string()),
-                _ => None,
-            },
-            connected: endpoint.connection.is_up(),
-            circuit: status.state.as_str(),
-            circuit_for_ms: millis(now.saturating_duration_since(status.since)),
-            generation: status.generation,
-            failures_in_a_row: endpoint.circuit.failures(),
-            last_failure: status.last_failure.map(|why| why.to_string()),
-            open_for_another_ms: status
-                .open_until
-                .map(|until| millis(until.saturating_duration_since(now))),
-            in_flight: endpoint.load.in_flight(),
-            latency_ms: endpoint.load.latency_now(now).as_secs_f64() * 1e3,
         }
     }
 }
@@ -281,9 +238,7 @@ impl TargetBuilder {
                 "https wants TLS, which this target was not given".to_owned(),
             ));
         }
-        if Handle::try_current().is_err() {
-            return Err(BuildError::NoRuntime);
-        }
+        let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let settings = self.settings;
         let target: Arc<str> = self.name.as_str().into();
         let discovery =
@@ -329,6 +284,7 @@ impl TargetBuilder {
             },
             bulkhead: Bulkhead::new(settings.in_flight_limit, settings.wait_limit),
             budget: Budget::new(settings.retry_budget, settings.retry_floor),
+            faults: Faults::new(target.clone(), runtime),
             meters: Meters::new(&target),
             settings,
         };

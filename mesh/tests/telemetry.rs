@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
-use safelight_mesh::breaker::{Circuit, Outcome, Policy};
+use safelight_mesh::breaker::{Cap, Circuit, Outcome, Policy};
+use safelight_mesh::{Fault, FaultKind, Target};
 use tokio::time::Instant;
 
 fn policy() -> Policy {
@@ -59,6 +60,33 @@ async fn metrics_tell_the_outage() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_circuits_of_a_targets_endpoints_are_told_apart() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let of = |endpoint: &str| Circuit::for_endpoint("billing", endpoint, policy(), Cap::new());
+    let (well, broken) = (of("10.0.0.1:50051"), of("10.0.0.2:50051"));
+    well.admit().unwrap().end(Outcome::Success, None);
+    broken.hard_failure("refused");
+    assert!(broken.admit().is_err());
+
+    let has = |line: &str| {
+        let page = handle.render();
+        assert!(page.lines().any(|found| found == line), "no {line} in\n{page}");
+    };
+    has(r#"mesh_circuit_state{target="billing",endpoint="10.0.0.1:50051"} 0"#);
+    has(r#"mesh_circuit_state{target="billing",endpoint="10.0.0.2:50051"} 2"#);
+    has(r#"mesh_calls_total{target="billing",endpoint="10.0.0.1:50051",outcome="success"} 1"#);
+    has(r#"mesh_calls_rejected_total{target="billing",endpoint="10.0.0.2:50051"} 1"#);
+    has(
+        r#"mesh_circuit_transitions_total{target="billing",endpoint="10.0.0.2:50051",from="closed",to="open"} 1"#,
+    );
+
+    drop(broken);
+    has(r#"mesh_circuit_state{target="billing",endpoint="10.0.0.2:50051"} 0"#);
+}
+
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -83,6 +111,8 @@ async fn every_change_of_state_is_one_line_of_the_log() {
         .with_writer(move || writer.clone())
         .finish();
     let _installed = tracing::subscriber::set_default(subscriber);
+    // As in the test below.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let circuit = Circuit::new("billing", policy());
     one_outage(&circuit).await;
 
@@ -104,5 +134,62 @@ async fn every_change_of_state_is_one_line_of_the_log() {
             line.contains(level) && line.contains(message) && line.contains(field),
             "{line}"
         );
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_does_to_a_target_is_warned_of() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .without_time()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _installed = tracing::subscriber::set_default(subscriber);
+    // With one dispatcher, tracing asks the thread that comes first upon a log line whether it is wanted, once and for
+    // all: and that may be the thread of another test, which wants none. With two it asks them both.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
+    // Nobody need be there.
+    let target = Target::builder("billing", "static:///127.0.0.1:9")
+        .connect()
+        .unwrap();
+    let fault = Fault {
+        endpoint: None,
+        percent: 20.0,
+        kind: FaultKind::BlackHole,
+    };
+    target.inject(vec![fault.clone()]).unwrap();
+    target.inject(Vec::new()).unwrap();
+    // There is nothing to clear any more.
+    target.inject(Vec::new()).unwrap();
+    target.inject_for(vec![fault], Duration::from_millis(1)).unwrap();
+    while !target.faults().faults.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    while target.snapshot().endpoints.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    target
+        .endpoint("127.0.0.1:9")
+        .unwrap()
+        .force_open("disk is exchanged");
+
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let told: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("fault") || line.contains("ordered"))
+        .collect();
+    let wanted = [
+        ("faults injected", r#"faults="20 % everywhere: swallowed""#),
+        ("faults cleared", r#"target_name="billing""#),
+        ("faults injected", "seconds=0.001"),
+        ("faults have ended by themselves", r#"target_name="billing""#),
+        ("circuit ordered", r#"why="disk is exchanged""#),
+    ];
+    assert_eq!(told.len(), wanted.len(), "{text}");
+    for (line, (message, field)) in told.iter().zip(wanted) {
+        assert!(line.contains(message) && line.contains(field), "{line}");
     }
 }

@@ -34,7 +34,7 @@ pub struct ProcessorArgs {
 /// Where the processor's own HTTP port listens.
 #[derive(Args, Clone, Debug)]
 pub struct OpsArgs {
-    /// the address and port of /alive, /ready and /metrics, such as 0.0.0.0:8001
+    /// the address and port of /alive, /ready, /metrics and /mesh, such as 0.0.0.0:8001
     #[arg(long, env = "PROCESSOR_LISTEN", default_value = "127.0.0.1:8001")]
     pub listen: SocketAddr,
 }

@@ -6,7 +6,9 @@ use safelight_database::DatabaseArgs;
 use safelight_mesh::MeshArgs;
 use safelight_processor::{OpsArgs, Processor, ProcessorArgs, run};
 use safelight_queue::QueueArgs;
-use safelight_service::{Readiness, Shutdown, configuration_error, ops_router, parse, serve, telemetry};
+use safelight_service::{
+    MeshAdmin, MeshAdminArgs, Readiness, Shutdown, configuration_error, ops_router, parse, serve, telemetry,
+};
 use tokio::net::TcpListener;
 
 /// Takes every accepted image to the services that work on it.
@@ -23,6 +25,8 @@ struct Arguments {
     queue: QueueArgs,
     #[command(flatten)]
     mesh: MeshArgs,
+    #[command(flatten)]
+    mesh_admin: MeshAdminArgs,
 }
 
 #[tokio::main]
@@ -36,8 +40,10 @@ async fn main() -> anyhow::Result<()> {
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("cannot listen on {listen}"))?;
-    tracing::info!(address = %listener.local_addr()?, "probes and metrics");
-    let ops = tokio::spawn(serve(listener, ops_router(readiness.clone()), shutdown.clone()));
+    tracing::info!(address = %listener.local_addr()?, "probes, metrics and mesh");
+    let mesh = MeshAdmin::new(arguments.mesh_admin);
+    let router = ops_router(readiness.clone()).merge(mesh.router());
+    let ops = tokio::spawn(serve(listener, router, shutdown.clone()));
 
     let database = arguments.database.open().await?;
     let queue = arguments.queue.connect(&database)?;
@@ -45,6 +51,7 @@ async fn main() -> anyhow::Result<()> {
         .processor
         .recognizer(&arguments.mesh)
         .unwrap_or_else(|error| configuration_error(error));
+    mesh.show(recognizer.clone());
     let processor = Processor {
         database,
         queue,

@@ -12,12 +12,14 @@ use clap::Args;
 use safelight_database::{Database, DatabaseArgs};
 use safelight_frontend as frontend;
 use safelight_media::{Library, MediaArgs};
-use safelight_mesh::MeshArgs;
+use safelight_mesh::{MeshArgs, MeshChannel, Target};
 use safelight_processor::{Processor, ProcessorArgs};
 use safelight_queue::QueueArgs;
 use safelight_receiver as receiver;
 use safelight_recognizer::{Config, Recognizer, State};
-use safelight_service::{Readiness, Shutdown, configuration_error, metrics};
+use safelight_service::{
+    MeshAdmin, MeshAdminArgs, Readiness, Shutdown, configuration_error, metrics, ops_router,
+};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -39,6 +41,9 @@ pub(crate) struct UpArgs {
     /// the address and port of the recognizer's gRPC services, such as 0.0.0.0:50051
     #[arg(long, env = "RECOGNIZER_LISTEN", default_value = "127.0.0.1:50051")]
     recognizer_listen: SocketAddr,
+    /// the address and port of the processor's probes, metrics and mesh, such as 0.0.0.0:8001
+    #[arg(long, env = "PROCESSOR_LISTEN", default_value = "127.0.0.1:8001")]
+    processor_listen: SocketAddr,
     #[command(flatten)]
     database: DatabaseArgs,
     #[command(flatten)]
@@ -51,6 +56,8 @@ pub(crate) struct UpArgs {
     processor: ProcessorArgs,
     #[command(flatten)]
     mesh: MeshArgs,
+    #[command(flatten)]
+    mesh_admin: MeshAdminArgs,
     #[command(flatten)]
     receiver: receiver::Limits,
     #[command(flatten)]
@@ -88,7 +95,8 @@ pub(crate) async fn run(arguments: UpArgs) -> anyhow::Result<()> {
     let everything = start(arguments).await?;
     println!("post    {}/image/post", everything.receiver());
     println!("page    {}", everything.page());
-    println!("grpc    {}", everything.grpc());
+    println!("grpc    {}", everything.grpc);
+    println!("mesh    {}", everything.mesh());
     println!("media   {}", everything.media);
     everything.wait().await
 }
@@ -98,6 +106,8 @@ pub(crate) struct Everything {
     receiver: SocketAddr,
     frontend: SocketAddr,
     grpc: String,
+    recognizer: Target,
+    processor: SocketAddr,
     media: String,
     tasks: JoinSet<anyhow::Result<()>>,
     shutdown: Shutdown,
@@ -114,9 +124,14 @@ impl Everything {
         format!("http://{}/", reachable(self.frontend))
     }
 
-    /// The recognizer's address.
-    pub(crate) fn grpc(&self) -> String {
-        self.grpc.clone()
+    /// The way to the recognizer, as the processor has it.
+    pub(crate) fn recognizer(&self) -> MeshChannel {
+        self.recognizer.channel()
+    }
+
+    /// Where the state of the calls between services is shown.
+    fn mesh(&self) -> String {
+        format!("http://{}/mesh", reachable(self.processor))
     }
 
     /// Waits until everything has ended. When one part fails, the others are stopped.
@@ -215,10 +230,19 @@ pub(crate) async fn start(mut arguments: UpArgs) -> anyhow::Result<Everything> {
         .processor
         .recognizer(&arguments.mesh)
         .unwrap_or_else(|error| configuration_error(error));
+    let listener = arguments
+        .listen("PROCESSOR_LISTEN", arguments.processor_listen)
+        .await?;
+    let processor_address = listener.local_addr()?;
+    let mesh = MeshAdmin::new(arguments.mesh_admin);
+    mesh.show(target.clone());
+    let router = ops_router(readiness.clone()).merge(mesh.router());
+    let showing = safelight_service::serve(listener, router, shutdown.clone());
+    tasks.spawn(async move { showing.await.context("the processor's HTTP port ended") });
     let processor = Processor {
         database: database.clone(),
         queue: queue.clone(),
-        recognizer: target,
+        recognizer: target.clone(),
         recognizer_api: arguments.processor.recognizer_api,
         settings: arguments.processor.settings(),
     };
@@ -261,6 +285,8 @@ pub(crate) async fn start(mut arguments: UpArgs) -> anyhow::Result<Everything> {
         receiver,
         frontend,
         grpc,
+        recognizer: target,
+        processor: processor_address,
         media,
         tasks,
         shutdown,

@@ -19,6 +19,7 @@
 
 mod configuration;
 mod http;
+mod mesh;
 pub mod metrics;
 mod ops;
 mod problem;
@@ -28,6 +29,7 @@ pub mod telemetry;
 
 pub use configuration::{CONFIGURATION_ERROR, configuration_error, parse, parse_from};
 pub use http::serve;
+pub use mesh::{MeshAdmin, MeshAdminArgs};
 pub use ops::ops_router;
 pub use problem::Problem;
 pub use readiness::Readiness;

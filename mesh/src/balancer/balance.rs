@@ -114,8 +114,9 @@ impl Balance {
     ) -> Arc<Endpoint> {
         let id = members.next_id;
         members.next_id += 1;
-        let circuit = Circuit::with_cap(
+        let circuit = Circuit::for_endpoint(
             self.target.clone(),
+            address.to_string(),
             self.settings.policy.clone(),
             self.cap.clone(),
         );

@@ -84,6 +84,11 @@ impl Picker {
         self.choice.load()
     }
 
+    /// The time in which an endpoint that is new or well again comes to its full share.
+    pub(crate) fn ramp(&self) -> Duration {
+        self.ramp
+    }
+
     /// To wait for another choice. Subscribe before the pick that it is to follow.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.version.subscribe()

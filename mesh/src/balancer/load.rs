@@ -83,6 +83,11 @@ impl Load {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// How far its ramp is, 0.1 to 1; 1 where there is none.
+    pub(crate) fn ramped(&self, now: Instant, ramp: Duration) -> f64 {
+        1.0 / self.ramp(self.micros(now), ramp)
+    }
+
     /// The average latency as it weighs now.
     pub(crate) fn latency_now(&self, now: Instant) -> Duration {
         Duration::from_secs_f64(self.latency(self.micros(now)) / 1e6)

@@ -11,6 +11,6 @@ mod load;
 mod supervisor;
 
 pub(crate) use balance::{Balance, BalanceSettings};
-pub(crate) use choice::{Picked, Picker, Unpicked};
+pub(crate) use choice::{Choice, Picked, Picker, Unpicked};
 pub(crate) use endpoint::{Endpoint, Out, Standing};
 pub(crate) use load::{InFlight, Load};

@@ -9,8 +9,9 @@ use tokio::time::Instant;
 
 use super::driven::Driven;
 use super::gate::Gate;
-use super::meters::{Change, Meters, tell};
+use super::meters::{Change, Meters, Names, tell};
 use super::status::Standing;
+use super::tally::{Recent, Tally};
 use super::{
     Admission, Breaker, Cap, CircuitState, CircuitStatus, OpenedBy, Outcome, Permit, Policy, Refusal, Report,
     Settled, Transition,
@@ -35,7 +36,9 @@ struct Shared {
     gate: Gate<Driven>,
     needs_clock: bool,
     meters: Meters,
-    name: Arc<str>,
+    /// Away from what calls only read.
+    tally: Box<Tally>,
+    names: Names,
     cap: Option<Cap>,
     status: watch::Sender<CircuitStatus>,
 }
@@ -54,34 +57,47 @@ struct Reason<'a> {
 impl Circuit {
     /// A closed circuit. Its name is the label `target` of metrics and log.
     pub fn new(name: impl Into<Arc<str>>, policy: Policy) -> Self {
-        Self::make(name.into(), policy, None)
+        Self::make(name.into(), None, policy, None)
     }
 
     /// A closed circuit that asks a limit, which it shares with others, before it opens on soft evidence.
     pub fn with_cap(name: impl Into<Arc<str>>, policy: Policy, cap: Cap) -> Self {
-        Self::make(name.into(), policy, Some(cap))
+        Self::make(name.into(), None, policy, Some(cap))
     }
 
-    fn make(name: Arc<str>, policy: Policy, cap: Option<Cap>) -> Self {
+    /// As [`with_cap`](Self::with_cap), for one of several endpoints of a target, which is the label `endpoint`:
+    /// circuits of the same labels would overwrite each other's state.
+    pub fn for_endpoint(
+        target: impl Into<Arc<str>>,
+        endpoint: impl Into<Arc<str>>,
+        policy: Policy,
+        cap: Cap,
+    ) -> Self {
+        Self::make(target.into(), Some(endpoint.into()), policy, Some(cap))
+    }
+
+    fn make(target: Arc<str>, endpoint: Option<Arc<str>>, policy: Policy, cap: Option<Cap>) -> Self {
         let needs_clock = policy.needs_clock();
-        let breaker = Breaker::new(policy, Instant::now());
-        let meters = Meters::new(&name);
+        let now = Instant::now();
+        let breaker = Breaker::new(policy, now);
+        let names = Names { target, endpoint };
         let (status, _) = watch::channel(CircuitStatus::of(&breaker, None));
         Self {
             shared: Arc::new(Shared {
                 gate: Gate::new(Driven::new(breaker)),
                 needs_clock,
-                meters,
-                name,
+                meters: Meters::new(&names),
+                tally: Box::new(Tally::new(now)),
+                names,
                 cap,
                 status,
             }),
         }
     }
 
-    /// The name it was made with.
+    /// The name it was made with: its target's, where it is an endpoint's.
     pub fn name(&self) -> &Arc<str> {
-        &self.shared.name
+        &self.shared.names.target
     }
 
     /// Where it stands. Changes are seen as they happen; a caller that is slow sees the last one. Whoever holds what
@@ -98,6 +114,11 @@ impl Circuit {
     /// Failures in a row that the closed circuit has seen.
     pub fn failures(&self) -> u32 {
         self.shared.gate.open().breaker.failures()
+    }
+
+    /// What the calls of the last seconds were like that were admitted with their time.
+    pub(crate) fn recent(&self, now: Instant) -> Recent {
+        self.shared.tally.recent(now)
     }
 
     /// Its last 16 changes and withheld openings, the oldest first.
@@ -180,7 +201,7 @@ impl Circuit {
     /// The error for a call that is refused; counts it.
     pub(crate) fn refused(&self, refusal: Refusal) -> CallError {
         self.shared.meters.rejected.increment(1);
-        let target = self.shared.name.clone();
+        let target = self.shared.names.target.clone();
         match refusal {
             Refusal::Open { open_for, retry_in } => CallError::CircuitOpen {
                 target,
@@ -255,8 +276,9 @@ impl Circuit {
         shared.meters.ended(outcome);
         let now = started.map(|_| Instant::now());
         let took = started.zip(now).map(|(started, now)| now - started);
-        if let Some(took) = took {
+        if let Some((now, took)) = now.zip(took) {
             shared.meters.took(took);
+            shared.tally.record(now, took, outcome);
         }
         let changes_nothing = match outcome {
             Outcome::Success => shared.gate.is_clear_since(admission.generation),
@@ -299,7 +321,7 @@ impl Circuit {
         match settled {
             Settled::Counted => {}
             Settled::Late => shared.meters.late.increment(1),
-            Settled::Withheld(evidence) => shared.meters.withheld(&shared.name, evidence),
+            Settled::Withheld(evidence) => shared.meters.withheld(&shared.names, evidence),
         }
     }
 
@@ -351,7 +373,7 @@ impl Circuit {
             open_for: after.open_until.map(|until| until - now),
             why: reason.why,
         };
-        tell(&shared.name, &change);
+        tell(&shared.names, &change);
         result
     }
 }
@@ -359,7 +381,7 @@ impl Circuit {
 impl fmt::Debug for Circuit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Circuit")
-            .field("name", &self.shared.name)
+            .field("name", self.name())
             .field("status", &*self.shared.status.borrow())
             .finish()
     }

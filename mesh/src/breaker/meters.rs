@@ -1,11 +1,19 @@
 //! What a circuit tells the metrics and the log.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram};
+use metrics::{Counter, Gauge, Histogram, Label};
 
 use super::{CircuitState, OpenedBy, Outcome};
 use crate::metric_names;
+
+/// What a circuit is called in metrics and log.
+pub(super) struct Names {
+    pub(super) target: Arc<str>,
+    /// Where several circuits have one target.
+    pub(super) endpoint: Option<Arc<str>>,
+}
 
 /// Handles that are looked up once. Without a recorder they cost a branch each.
 pub(super) struct Meters {
@@ -29,22 +37,38 @@ pub(super) struct Change<'a> {
     pub(super) why: Option<&'a str>,
 }
 
+// === impl Names ===
+
+impl Names {
+    fn labels(&self) -> Vec<Label> {
+        let mut labels = vec![Label::new("target", self.target.to_string())];
+        if let Some(endpoint) = &self.endpoint {
+            labels.push(Label::new("endpoint", endpoint.to_string()));
+        }
+        labels
+    }
+}
+
 // === impl Meters ===
 
 impl Meters {
-    pub(super) fn new(name: &str) -> Self {
-        let target = || name.to_owned();
-        let calls = |outcome: Outcome| metrics::counter!(metric_names::CALLS, "target" => target(), "outcome" => outcome.as_str());
+    pub(super) fn new(names: &Names) -> Self {
+        let calls = |outcome: Outcome| {
+            let mut labels = names.labels();
+            labels.push(Label::new("outcome", outcome.as_str()));
+            metrics::counter!(metric_names::CALLS, labels)
+        };
         let meters = Self {
-            state: metrics::gauge!(metric_names::CIRCUIT_STATE, "target" => target()),
+            state: metrics::gauge!(metric_names::CIRCUIT_STATE, names.labels()),
             success: calls(Outcome::Success),
             failure: calls(Outcome::Failure),
             overload: calls(Outcome::Overload),
             ignored: calls(Outcome::Ignored),
-            rejected: metrics::counter!(metric_names::CALLS_REJECTED, "target" => target()),
-            late: metrics::counter!(metric_names::LATE_RESULTS, "target" => target()),
-            soft_openings_refused: metrics::counter!(metric_names::SOFT_OPENINGS_REFUSED, "target" => target()),
-            seconds: metrics::histogram!(metric_names::CALL_SECONDS, "target" => target()),
+            rejected: metrics::counter!(metric_names::CALLS_REJECTED, names.labels()),
+            late: metrics::counter!(metric_names::LATE_RESULTS, names.labels()),
+            soft_openings_refused: metrics::counter!(metric_names::SOFT_OPENINGS_REFUSED, names.labels()),
+            // Times of a target add up, and its buckets times endpoints that come and go would not end.
+            seconds: metrics::histogram!(metric_names::CALL_SECONDS, "target" => names.target.to_string()),
         };
         meters.state(CircuitState::Closed);
         meters
@@ -71,28 +95,34 @@ impl Meters {
         });
     }
 
-    pub(super) fn withheld(&self, name: &str, evidence: OpenedBy) {
+    pub(super) fn withheld(&self, names: &Names, evidence: OpenedBy) {
         self.soft_openings_refused.increment(1);
         tracing::warn!(
-            target_name = name,
+            target_name = &*names.target,
+            endpoint = names.endpoint.as_deref(),
             evidence = %evidence,
             "circuit not opened, too many of the target's are open on soft evidence"
         );
     }
 }
 
-pub(super) fn tell(name: &str, change: &Change<'_>) {
+impl Drop for Meters {
+    /// An endpoint that has gone is not one that is away: nobody is to be woken for it.
+    fn drop(&mut self) {
+        self.state(CircuitState::Closed);
+    }
+}
+
+pub(super) fn tell(names: &Names, change: &Change<'_>) {
     let (from, to) = (change.from.as_str(), change.to.as_str());
-    metrics::counter!(
-        metric_names::CIRCUIT_TRANSITIONS,
-        "target" => name.to_owned(),
-        "from" => from,
-        "to" => to,
-    )
-    .increment(1);
+    let mut labels = names.labels();
+    labels.extend([Label::new("from", from), Label::new("to", to)]);
+    metrics::counter!(metric_names::CIRCUIT_TRANSITIONS, labels).increment(1);
+    let (target_name, endpoint) = (&*names.target, names.endpoint.as_deref());
     match change.to {
         CircuitState::Open => tracing::warn!(
-            target_name = name,
+            target_name,
+            endpoint,
             from,
             to,
             opened_by = change.opened_by.map(OpenedBy::as_str),
@@ -101,8 +131,8 @@ pub(super) fn tell(name: &str, change: &Change<'_>) {
             "circuit opened"
         ),
         CircuitState::HalfOpen => {
-            tracing::info!(target_name = name, from, to, "circuit lets one call through")
+            tracing::info!(target_name, endpoint, from, to, "circuit lets one call through")
         }
-        CircuitState::Closed => tracing::info!(target_name = name, from, to, "circuit closed"),
+        CircuitState::Closed => tracing::info!(target_name, endpoint, from, to, "circuit closed"),
     }
 }

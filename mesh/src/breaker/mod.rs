@@ -64,6 +64,7 @@ mod service;
 mod state;
 mod status;
 mod sync;
+mod tally;
 mod window;
 
 pub use admission::{Admission, CircuitState, Refusal, Settled};

@@ -57,15 +57,25 @@ impl Budget {
     pub(crate) fn grant(&self, now: Instant) -> bool {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         let second = window.second(now);
-        let (firsts, granted) = window.sums(second);
-        // A window that has not been open for ten seconds has a floor for as long as it has.
-        let seconds = (second + 1).min(BUCKETS as u64) as f64;
-        let allowed = (self.part * firsts as f64).max(self.floor * seconds);
-        if (granted + 1) as f64 > allowed {
+        if self.left_in(&window, second) < 1.0 {
             return false;
         }
         window.bucket(second).granted += 1;
         true
+    }
+
+    /// How many further tries would be granted now.
+    pub(crate) fn left(&self, now: Instant) -> u64 {
+        let window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        self.left_in(&window, window.second(now)).max(0.0) as u64
+    }
+
+    fn left_in(&self, window: &Window, second: u64) -> f64 {
+        let (firsts, granted) = window.sums(second);
+        // A window that has not been open for ten seconds has a floor for as long as it has.
+        let seconds = (second + 1).min(BUCKETS as u64) as f64;
+        let allowed = (self.part * firsts as f64).max(self.floor * seconds);
+        allowed - granted as f64
     }
 
     fn with_bucket(&self, now: Instant, act: impl FnOnce(u64, &mut Bucket)) {
@@ -123,7 +133,9 @@ mod tests {
         for _ in 0..1_000 {
             budget.first_ended(now);
         }
+        assert_eq!(budget.left(now), 200);
         assert_eq!(granted(&budget, 1_000, now), 200);
+        assert_eq!(budget.left(now), 0);
     }
 
     #[tokio::test(start_paused = true)]

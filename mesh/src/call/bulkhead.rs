@@ -67,6 +67,11 @@ impl Bulkhead {
         Ok(Slot { _permit: permit })
     }
 
+    /// Whether a call would have to wait now.
+    pub(crate) fn is_full(&self) -> bool {
+        self.slots.available_permits() == 0
+    }
+
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }

@@ -17,6 +17,7 @@ use crate::breaker::{JudgedBody, Outcome};
 use crate::classify::Classifier;
 use crate::deadline::{self, Deadline};
 use crate::error::{CallError, Failed};
+use crate::faults::Faults;
 use crate::metric_names;
 use crate::random;
 use crate::settings::Settings;
@@ -34,6 +35,7 @@ pub(crate) struct Caller {
     pub(crate) classifier: Classifier,
     pub(crate) bulkhead: Bulkhead,
     pub(crate) budget: Budget,
+    pub(crate) faults: Arc<Faults>,
     pub(crate) meters: Meters,
 }
 
@@ -371,7 +373,16 @@ impl Caller {
             live,
         } = picked;
         let expected = self.classifier.expect(&request);
-        match exchange(&self.target, live.sender(), request, deadline).await {
+        let injected = if self.faults.any() {
+            self.faults.befall(&endpoint.name, deadline).await
+        } else {
+            None
+        };
+        let answer = match injected {
+            Some(injected) => injected,
+            None => exchange(&self.target, live.sender(), request, deadline).await,
+        };
+        match answer {
             Ok(response) => {
                 let judge = expected.response(&response);
                 let over = http_body::Body::is_end_stream(response.body());

@@ -23,8 +23,9 @@ pin_project! {
     /// A response's body whose errors say what happened to the call.
     #[derive(Debug)]
     pub(crate) struct ExchangeBody {
+        // Without one, there is nothing more to come.
         #[pin]
-        inner: TimedBody<Incoming>,
+        inner: Option<TimedBody<Incoming>>,
         target: Arc<str>,
         deadline: Deadline,
     }
@@ -71,7 +72,7 @@ pub(crate) async fn exchange(
     }
     drop_unreadable(response.headers_mut());
     Ok(response.map(|body| ExchangeBody {
-        inner: TimedBody::new(body, deadline),
+        inner: Some(TimedBody::new(body, deadline)),
         target: target.clone(),
         deadline,
     }))
@@ -97,6 +98,17 @@ fn broken(target: &Arc<str>, error: &hyper::Error) -> CallError {
 
 // === impl ExchangeBody ===
 
+impl ExchangeBody {
+    /// The body of an answer that is all in its headers and that no server has sent.
+    pub(crate) fn none(target: &Arc<str>, deadline: Deadline) -> Self {
+        Self {
+            inner: None,
+            target: target.clone(),
+            deadline,
+        }
+    }
+}
+
 impl HttpBody for ExchangeBody {
     type Data = Bytes;
     type Error = Status;
@@ -113,7 +125,10 @@ impl HttpBody for ExchangeBody {
             }
             frame
         };
-        this.inner.poll_frame(cx).map_ok(checked).map_err(|error| {
+        let Some(inner) = this.inner.as_pin_mut() else {
+            return Poll::Ready(None);
+        };
+        inner.poll_frame(cx).map_ok(checked).map_err(|error| {
             let error = match error {
                 TimedError::DeadlinePassed => late(target, deadline, true),
                 TimedError::Inner(error) => broken(target, &error),
@@ -123,10 +138,13 @@ impl HttpBody for ExchangeBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(|inner| inner.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match &self.inner {
+            Some(inner) => inner.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
     }
 }
