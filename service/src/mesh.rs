@@ -3,6 +3,7 @@
 
 mod fault_body;
 mod guard;
+mod page;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -89,7 +90,7 @@ impl MeshAdmin {
         targets.insert(target.name().to_owned(), target);
     }
 
-    /// `GET /mesh`, `GET /mesh/explain?target=NAME`; where `MESH_ADMIN` allows it
+    /// `GET /mesh`, as a page where HTML is asked for; `GET /mesh/explain?target=NAME`; where `MESH_ADMIN` allows it
     /// `POST /mesh/targets/{target}/endpoints/{endpoint}/force-open`, `…/force-closed` and `…/reset`, with `all` for
     /// every endpoint; where `MESH_FAULTS` allows it `GET`, `PUT` and `DELETE /mesh/targets/{target}/faults`.
     pub fn router(&self) -> Router {
@@ -102,6 +103,8 @@ impl MeshAdmin {
             .layer(middleware::from_fn(guard::not_from_other_sites));
         Router::new()
             .route("/mesh", get(everything))
+            .route("/mesh/page.css", get(page::style))
+            .route("/mesh/page.js", get(page::script))
             .route("/mesh/explain", get(explain))
             .merge(changing)
             .method_not_allowed_fallback(method_not_allowed)
@@ -158,10 +161,12 @@ fn known<'a>(names: impl Iterator<Item = &'a String>) -> String {
     }
 }
 
-async fn everything(State(mesh): State<MeshAdmin>) -> Json<Everything> {
-    Json(Everything {
-        targets: mesh.all().iter().map(Target::snapshot).collect(),
-    })
+async fn everything(State(mesh): State<MeshAdmin>, headers: HeaderMap) -> Response {
+    if prefers(&headers, "text/html") {
+        return page::page(mesh.allowed.admin);
+    }
+    let targets = mesh.all().iter().map(Target::snapshot).collect();
+    Json(Everything { targets }).into_response()
 }
 
 async fn explain(
@@ -181,23 +186,23 @@ async fn explain(
         ));
     };
     let explanation = mesh.target(&name)?.explain();
-    Ok(if wants_text(&headers) {
+    Ok(if prefers(&headers, "text/plain") {
         explanation.to_string().into_response()
     } else {
         Json(explanation).into_response()
     })
 }
 
-/// Whether plain text was asked for, and before JSON.
-fn wants_text(headers: &HeaderMap) -> bool {
+/// Whether this media type was asked for, and before JSON.
+fn prefers(headers: &HeaderMap, media_type: &str) -> bool {
     let accepted = headers.get_all(header::ACCEPT).iter();
     accepted
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .map(|range| range.split(';').next().unwrap_or_default().trim())
         .find_map(|range| match range {
-            "text/plain" => Some(true),
             "application/json" => Some(false),
+            range if range == media_type => Some(true),
             _ => None,
         })
         .unwrap_or(false)

@@ -3,7 +3,7 @@
 use reqwest::{Method, StatusCode};
 
 use crate::load::identify;
-use crate::page::{NOTHING, Page, json, problem};
+use crate::page::{EVERYTHING, NOTHING, Page, json, problem};
 
 #[tokio::test]
 async fn the_page_shows_every_target_with_its_endpoints() {
@@ -28,6 +28,35 @@ async fn the_page_shows_every_target_with_its_endpoints() {
         calls += endpoint["calls_per_second"].as_f64().unwrap();
     }
     assert!(calls > 0.0, "{mesh}");
+}
+
+#[tokio::test]
+async fn a_browser_gets_a_page_whose_parts_all_come_from_the_service_itself() {
+    for (allowed, orders) in [(NOTHING, "false"), (EVERYTHING, "true")] {
+        let page = Page::of(1, allowed).await;
+        let request = page.request(Method::GET, "/mesh").header(
+            "accept",
+            "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+        );
+        let response = request.send().await.unwrap();
+        assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
+        let policy = response.headers()["content-security-policy"]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        assert!(policy.starts_with("default-src 'none'"), "{policy}");
+        let html = response.text().await.unwrap();
+        assert!(html.contains(&format!("data-orders=\"{orders}\"")), "{html}");
+        for (part, kind) in [
+            ("/mesh/page.js", "text/javascript; charset=utf-8"),
+            ("/mesh/page.css", "text/css; charset=utf-8"),
+        ] {
+            assert!(html.contains(part), "{html}");
+            let response = page.get(part).await;
+            assert_eq!(response.status(), StatusCode::OK);
+            assert_eq!(response.headers()["content-type"], kind);
+        }
+    }
 }
 
 #[tokio::test]
