@@ -125,7 +125,7 @@ async fn an_endpoint_that_refuses_connections_is_explained_by_them() {
         .probe(Probe::Connect)
         .connect()
         .unwrap();
-    let explanation = why(&target, &["not: ", "refused", ", next "]).await;
+    let explanation = why(&target, &["not: ", "refused", ", next attempt to connect in "]).await;
     assert!(
         explanation.answer.starts_with("would fail at once: "),
         "{explanation:#?}"
