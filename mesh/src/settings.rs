@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::breaker::{Policy, Rate, SlowCalls};
+use crate::breaker::{Policy, Rate, SlowCalls, Span};
 
 /// The settings of a [`Target`](crate::Target).
 ///
@@ -21,7 +21,8 @@ pub struct Settings {
     pub failure_rate: Option<Rate>,
     /// The part of slow calls that opens a circuit; off. Of several endpoints at most half are shut out so.
     pub slow_calls: Option<SlowCalls>,
-    /// The length of the first break, 1 s. Each further break without a success between them is twice as long.
+    /// The length of the first break, 1 s. Each further one is twice as long, until the circuit has stayed closed for
+    /// as long as the last one was.
     pub open_first: Duration,
     /// The length that no break exceeds, 60 s.
     pub open_longest: Duration,
@@ -196,7 +197,17 @@ impl Settings {
             ("retry_backoff", self.retry_backoff),
             ("ramp", self.ramp),
         ];
-        for (setting, value) in durations {
+        let optional = [
+            ("hedge_after", self.hedge_after),
+            (
+                "slow_calls.slower_than",
+                self.slow_calls.map(|slow| slow.slower_than),
+            ),
+        ];
+        let given = optional
+            .into_iter()
+            .filter_map(|(setting, value)| Some((setting, value?)));
+        for (setting, value) in durations.into_iter().chain(given) {
             if value < SHORTEST || value > LONGEST {
                 return Err(SettingsError {
                     setting,
@@ -205,7 +216,37 @@ impl Settings {
                 });
             }
         }
+        if let Some(rate) = &self.failure_rate {
+            rate.validate("failure_rate")?;
+        }
+        if let Some(slow) = &self.slow_calls {
+            slow.rate.validate("slow_calls.rate")?;
+        }
         Ok(())
+    }
+}
+
+// === impl Rate ===
+
+impl Rate {
+    fn validate(&self, setting: &'static str) -> Result<(), SettingsError> {
+        let refused = |value: String, expected| {
+            Err(SettingsError {
+                setting,
+                value,
+                expected,
+            })
+        };
+        if !(self.threshold > 0.0 && self.threshold <= 1.0) {
+            return refused(self.threshold.to_string(), "a threshold above 0 and up to 1");
+        }
+        match self.over {
+            Span::Calls(0) => refused("over no calls".to_owned(), "a window of at least one call"),
+            Span::Time(time) if time < SHORTEST || time > LONGEST => {
+                refused(format!("over {time:?}"), "a window from 1 ms to 1 day")
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -269,5 +310,28 @@ mod tests {
             }),
             Err("probe_timeout")
         );
+        let rate = |threshold, over| Rate {
+            threshold,
+            minimum_calls: 20,
+            over,
+        };
+        for wrong in [
+            rate(0.0, Span::Calls(100)),
+            rate(f64::NAN, Span::Calls(100)),
+            rate(1.01, Span::Calls(100)),
+            rate(0.5, Span::Calls(0)),
+            rate(0.5, Span::Time(Duration::ZERO)),
+        ] {
+            let settings = Settings {
+                failure_rate: Some(wrong),
+                ..defaults()
+            };
+            assert_eq!(named(settings), Err("failure_rate"), "{wrong:?}");
+        }
+        let never = Settings {
+            hedge_after: Some(Duration::ZERO),
+            ..defaults()
+        };
+        assert_eq!(named(never), Err("hedge_after"));
     }
 }

@@ -194,8 +194,8 @@ impl TargetBuilder {
         self
     }
 
-    /// Speaks TLS with its endpoints. The name of the address is what their certificates must bear, unless
-    /// `tls` expects a SPIFFE identity.
+    /// Speaks TLS with its endpoints. Their certificates have to bear the identity that `tls` expects, whatever the
+    /// address is.
     pub fn tls(mut self, tls: ClientTls) -> Self {
         self.tls = Some(tls);
         self

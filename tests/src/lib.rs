@@ -8,6 +8,7 @@
     reason = "what cannot be started ends the test"
 )]
 
+mod authority;
 mod client;
 pub mod photographs;
 mod programs;

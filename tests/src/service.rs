@@ -155,6 +155,20 @@ impl Service {
             .unwrap_or(0.0)
     }
 
+    /// The sum of a metric over all its series that bear `label`, such as `outcome="failure"`.
+    pub async fn metric_sum(&self, name: &str, label: &str) -> f64 {
+        let text = match reqwest::get(self.url("/metrics")).await {
+            Ok(answer) => answer.text().await.unwrap_or_default(),
+            Err(_) => return 0.0,
+        };
+        let series = text
+            .lines()
+            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')))
+            .filter(|line| line.contains(label));
+        let values = series.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+        values.sum()
+    }
+
     /// Resident memory in megabytes (10^6 bytes), as the kernel counts it.
     pub fn resident_megabytes(&self) -> f64 {
         let pid = self.process.as_ref().expect("it runs").pid();

@@ -14,6 +14,7 @@ use safelight_testkit::{MariaDb, NsqLookupd, Nsqd, NsqdOptions, ServerDirectory,
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tonic::transport::Channel;
 
+use crate::authority::Authority;
 use crate::{Client, Service, eventually, photographs, program};
 
 /// MariaDB, nsqlookupd, nsqd and our services, each a process of its own.
@@ -47,6 +48,7 @@ pub struct StackBuilder {
     processor: Vec<(String, String)>,
     recognizer: Vec<(String, String)>,
     recognizer_on_one_core: bool,
+    mutual_tls: bool,
 }
 
 impl StackBuilder {
@@ -65,6 +67,12 @@ impl StackBuilder {
     /// The recognizer gets one core, whatever the machine has.
     pub fn recognizer_on_one_core(mut self) -> Self {
         self.recognizer_on_one_core = true;
+        self
+    }
+
+    /// The processor and the recognizer show each other certificates. Then nobody else can ask the recognizer.
+    pub fn mutual_tls(mut self) -> Self {
+        self.mutual_tls = true;
         self
     }
 
@@ -113,6 +121,12 @@ impl StackBuilder {
             .iter()
             .fold(recognizer, |service, (name, value)| service.variable(name, value));
         let recognizer = listening(recognizer, "RECOGNIZER_HTTP_LISTEN");
+        let authority = self.mutual_tls.then(|| Authority::in_folder(&root));
+        let with_tls = |service: Service, name| match &authority {
+            Some(authority) => authority.introduce(service, name),
+            None => service,
+        };
+        let recognizer = with_tls(recognizer, "recognizer.test");
         let recognizer = if self.recognizer_on_one_core {
             recognizer.on_one_core()
         } else {
@@ -132,6 +146,11 @@ impl StackBuilder {
             .iter()
             .fold(processor, |service, (name, value)| service.variable(name, value));
         let processor = listening(processor, "PROCESSOR_LISTEN");
+        let processor = with_tls(processor, "processor.test");
+        let processor = match authority {
+            Some(_) => processor.variable("MESH_TLS_PEER", "recognizer=recognizer.test"),
+            None => processor,
+        };
         let frontend = Service::new("safelight-frontend", address(), log("frontend"))
             .variable("DATABASE_URL", &database_url)
             .variable("MEDIA_ROOTS", &media);

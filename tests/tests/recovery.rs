@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use safelight_proto::recognizer::v1::ListPeopleRequest;
+use safelight_proto::recognizer::v1::recognizer_client::RecognizerClient;
 use safelight_tests::{Client, Stack, eventually, photographs};
 
 /// The ids that a user was told are accepted.
@@ -233,4 +235,46 @@ async fn a_processor_told_to_stop_gives_back_what_it_holds_and_ends_well() {
     stack.processor.start();
     let all = client.wait_until_final(&ids, Duration::from_secs(120)).await;
     assert!(all.values().all(|image| image.status == "processed"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recognizer_replaced_under_load_loses_no_call_and_shows_its_certificate_to_the_processor_alone() {
+    let Some(_) = photographs::samples() else { return };
+    safelight_testkit::require_nsq!();
+    let mut stack = Stack::builder().mutual_tls().start().await;
+    // Whoever has no certificate does not get as far as a call.
+    let stranger = tonic::transport::Endpoint::from_shared(format!("http://{}", stack.grpc)).unwrap();
+    let mut stranger = RecognizerClient::new(stranger.connect_lazy());
+    stranger.list_people(ListPeopleRequest {}).await.unwrap_err();
+
+    let paths = photographs::empty_pictures(&stack.media(), 300);
+    let client = stack.client();
+    let ids: Vec<i64> = client
+        .post_all(&paths)
+        .await
+        .iter()
+        .map(|entry| entry["id"].as_i64().unwrap())
+        .collect();
+    let processed = "processor_images_total{outcome=\"processed\"}";
+    eventually("some are done", Duration::from_secs(60), async || {
+        (stack.processor.metric(processed).await >= 20.0).then_some(())
+    })
+    .await;
+    assert!(stack.recognizer.terminate().await, "it ended well");
+    assert!(
+        stack.processor.metric(processed).await < 300.0,
+        "all were done before the stop; nothing was tested"
+    );
+    stack.recognizer.start();
+
+    let all = client.wait_until_final(&ids, Duration::from_secs(120)).await;
+    assert!(all.values().all(|image| image.status == "processed"));
+    assert_eq!(stack.processor.metric(processed).await, 300.0, "none twice");
+    let calls = |outcome| stack.processor.metric_sum("mesh_calls_total", outcome);
+    assert!(calls("outcome=\"success\"").await >= 300.0);
+    assert_eq!(
+        calls("outcome=\"failure\"").await,
+        0.0,
+        "what ran was finished, and what came later was not sent"
+    );
 }

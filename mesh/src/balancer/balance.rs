@@ -87,9 +87,11 @@ impl Balance {
             }
             !gone
         });
+        // The first that are found share the load from the start; only who joins others is ramped up.
+        let joins = members.next_id > 0;
         for address in found.endpoints.iter() {
             if !members.by_address.contains_key(address) {
-                let endpoint = self.endpoint(address, members, changed);
+                let endpoint = self.endpoint(address, joins, members, changed);
                 tracing::debug!(
                     target_name = &*self.target,
                     endpoint = &*endpoint.name,
@@ -106,6 +108,7 @@ impl Balance {
     fn endpoint(
         &self,
         address: &EndpointAddress,
+        joins: bool,
         members: &mut Members,
         changed: &watch::Sender<u64>,
     ) -> Arc<Endpoint> {
@@ -125,7 +128,7 @@ impl Balance {
             self.settings.probe_interval,
         );
         let load = Arc::new(Load::new(members.base));
-        if id > 0 {
+        if joins {
             load.ramp_up(Instant::now());
         }
         Endpoint::start(

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::select;
+use futures::future::{Either, select};
 use http::request::Parts;
 use http::{HeaderMap, Request, Response};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -187,10 +187,11 @@ impl Caller {
     /// One try; and where the method may be repeated and hedging is on, a second one beside it when the first has
     /// not been answered in time. The first answer is taken and the other try dropped.
     async fn hedged(&self, course: &mut Course, picked: Picked, request: Request<ReplayBody>) -> Ended {
-        let mut first = pin!(self.try_once(picked, request, course.deadline));
         let Some(after) = self.settings.hedge_after.filter(|_| course.idempotent) else {
-            return first.await;
+            return self.try_once(picked, request, course.deadline).await;
         };
+        let slow = picked.endpoint.clone();
+        let mut first = pin!(self.try_once(picked, request, course.deadline));
         if let Ok(ended) = timeout(after, &mut first).await {
             return ended;
         }
@@ -198,7 +199,14 @@ impl Caller {
             return first.await;
         };
         let second = pin!(self.try_once(picked, request, course.deadline));
-        let (ended, other) = select(first, second).await.factor_first();
+        let (ended, other) = match select(first, second).await {
+            Either::Left((ended, second)) => (ended, Either::Right(second)),
+            Either::Right((ended, first)) => {
+                // Its try is dropped and says nothing: a probe has to.
+                slow.suspect();
+                (ended, Either::Left(first))
+            }
+        };
         if matches!(ended, Ended::Answer(_)) {
             return ended;
         }

@@ -12,6 +12,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
 use super::Origin;
+use super::heard::Heard;
 use crate::Settings;
 use crate::call::ReplayBody;
 use crate::discovery::EndpointAddress;
@@ -19,7 +20,7 @@ use crate::simulation::{Dialer, Wire};
 use crate::tls::ClientTls;
 
 pub(crate) type Sender = http2::SendRequest<ReplayBody>;
-pub(super) type Driver = http2::Connection<TokioIo<Stream>, ReplayBody, TokioExecutor>;
+pub(super) type Driver = http2::Connection<TokioIo<Heard<Stream>>, ReplayBody, TokioExecutor>;
 type Socket = Either<TcpStream, UnixStream>;
 type Plain = Either<Socket, Box<dyn Wire>>;
 type Stream = Either<Plain, TlsStream<Plain>>;
@@ -62,6 +63,9 @@ impl Connector {
 
     /// One attempt, within the connect timeout. Cancel safe.
     ///
+    /// A connection is one when the server has said its first word, which in HTTP/2 is its SETTINGS (RFC 9113,
+    /// section 3.4): the kernel accepts connections for a process that is stuck, too.
+    ///
     /// # Errors
     /// What went wrong, in words: every error here means the same to a caller.
     pub(super) async fn connect(
@@ -86,14 +90,23 @@ impl Connector {
             None => Either::Left(stream),
             Some((tls, name)) => Either::Right(tls.connect(stream, name).await?),
         };
-        http2::Builder::new(TokioExecutor::new())
+        let (stream, heard) = Heard::new(stream);
+        let (sender, mut driver) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(keepalive)
             .keep_alive_timeout(self.keepalive_timeout)
             .keep_alive_while_idle(true)
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(io::Error::other)
+            .map_err(io::Error::other)?;
+        tokio::select! {
+            biased;
+            ended = &mut driver => Err(match ended {
+                Ok(()) => io::Error::new(io::ErrorKind::UnexpectedEof, "closed before the server said a word"),
+                Err(error) => io::Error::other(error),
+            }),
+            _ = heard => Ok((sender, driver)),
+        }
     }
 
     async fn dial(&self, address: &EndpointAddress) -> io::Result<Plain> {

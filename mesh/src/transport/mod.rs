@@ -6,6 +6,7 @@ mod connector;
 mod details;
 mod direct;
 mod exchange;
+mod heard;
 mod origin;
 
 pub(crate) use connection::{Connection, Link, LinkState, Live};

@@ -95,12 +95,11 @@ async fn a_rolling_restart_of_three_servers_fails_no_call() {
     let target = target(&address, hasty());
     ready(&target, 3).await;
     let load = Load::start(&target, 12);
-    for one in &mut running {
+    for server in &mut running {
         load.for_a(Duration::from_millis(300)).await;
-        one.stop();
+        server.stop();
         load.for_a(Duration::from_millis(300)).await;
-        let server = one.server.clone();
-        *one = server.start().await;
+        *server = server.server.clone().start().await;
         ready(&target, 3).await;
     }
     let calls = load.end();

@@ -95,6 +95,25 @@ async fn a_target_is_unavailable_from_the_start_while_its_server_is_away() {
 }
 
 #[tokio::test]
+async fn a_port_that_takes_connections_and_says_nothing_is_no_endpoint_whatever_the_probe() {
+    // Nobody accepts: the kernel does, as it does for a process that is stuck.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let settings = Settings {
+        connect_timeout: Duration::from_millis(50),
+        ..hasty()
+    };
+    let target = Target::builder("recognizer", format!("http://{}", silent.local_addr().unwrap()))
+        .settings(settings)
+        .probe(Probe::Connect)
+        .connect()
+        .unwrap();
+    let status = identify(&target.channel()).await.unwrap_err();
+    assert_eq!(failure_of(&status), CallFailure::NotSent, "{status}");
+    assert!(status.message().contains("took longer than 50 ms"), "{status}");
+    assert!(!target.availability().borrow().is_available());
+}
+
+#[tokio::test]
 async fn a_target_is_unavailable_while_its_server_is_not_ready() {
     let server = Server::start().await;
     server.recognizer.ready.send_replace(false);
