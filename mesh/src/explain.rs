@@ -155,6 +155,11 @@ fn out(endpoint: &Endpoint, why: &Out, retry_at: Option<Instant>, now: Instant) 
         Out::CircuitOpen(evidence) => {
             let status = endpoint.circuit.status();
             let evidence = evidence.as_deref().unwrap_or("it has closed just now");
+            let next = if endpoint.connection.is_up() {
+                next("probe")
+            } else {
+                next("attempt to connect")
+            };
             if status.opened_by == Some(OpenedBy::Forced) {
                 let ago = seconds(now.saturating_duration_since(status.since));
                 return format!("{evidence}; {ago} ago, until it is reset");
@@ -162,15 +167,9 @@ fn out(endpoint: &Endpoint, why: &Out, retry_at: Option<Instant>, now: Instant) 
             match status.open_until {
                 Some(until) if until > now => {
                     let left = seconds(until - now);
-                    format!(
-                        "circuit open for another {left} after: {evidence}{}",
-                        next("probe")
-                    )
+                    format!("circuit open for another {left} after: {evidence}{next}")
                 }
-                _ => format!(
-                    "circuit open until a probe passes, after: {evidence}{}",
-                    next("probe")
-                ),
+                _ => format!("circuit open until a probe passes, after: {evidence}{next}"),
             }
         }
     }
@@ -258,7 +257,10 @@ fn nowhere(looked: &[Looked], waiting: bool, availability: &Availability, now: I
     if waiting {
         return "would wait for a first connection and probe".to_owned();
     }
-    let again = availability.retry_at.map_or_else(String::new, |at| {
+    // Where an order shuts all of them out, what they are asked changes nothing.
+    let is_asked = |one: &Looked| one.endpoint.circuit.status().opened_by != Some(OpenedBy::Forced);
+    let retry_at = availability.retry_at.filter(|_| looked.iter().any(is_asked));
+    let again = retry_at.map_or_else(String::new, |at| {
         format!(", asked again in {}", seconds(at.saturating_duration_since(now)))
     });
     format!("would fail at once: {}{again}", availability.reason)

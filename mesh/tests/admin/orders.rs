@@ -55,6 +55,11 @@ async fn with_all_endpoints_forced_open_calls_fail_at_once_and_say_so() {
     assert_eq!(all.endpoints().count(), 2);
     all.force_open("the data center moves");
     until(|| stage.target.snapshot().available, |available| !*available).await;
+    let answer = stage.target.explain().answer;
+    assert!(
+        answer.ends_with("forced open: the data center moves"),
+        "not asked again, either: {answer}"
+    );
     let status = stage.call(1).await.remove(0).unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert_eq!(failure_of(&status), CallFailure::NotSent);
