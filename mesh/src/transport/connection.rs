@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::Origin;
-use super::connector::{Connector, Sender};
+use super::connector::{Connector, NoConnection, Sender};
 use crate::discovery::EndpointAddress;
 use crate::metric_names;
 use crate::probe::jittered;
@@ -221,7 +221,9 @@ impl Keeper {
                 let used = live.used.load(Ordering::Relaxed);
                 (self.closed(end), Ended::Closed { used })
             }
-            Err(reason) => {
+            Err(NoConnection::Ended(end)) => (self.closed(end), Ended::Unconnected),
+            Err(failed) => {
+                let reason: Arc<str> = failed.to_string().into();
                 tracing::debug!(
                     target_name = &*self.target,
                     endpoint = &*self.endpoint,

@@ -37,6 +37,18 @@ pub(crate) struct Connector {
     dialer: Option<Dialer>,
 }
 
+/// What an attempt to connect met.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoConnection {
+    #[error(transparent)]
+    Failed(#[from] io::Error),
+    #[error("connecting took longer than {} ms", .0.as_millis())]
+    TooLong(Duration),
+    /// The connection ended as soon as it was made.
+    #[error("closed as soon as it was made")]
+    Ended(hyper::Result<()>),
+}
+
 // === impl Connector ===
 
 impl Connector {
@@ -67,24 +79,23 @@ impl Connector {
     /// section 3.4): the kernel accepts connections for a process that is stuck, too.
     ///
     /// # Errors
-    /// What went wrong, in words: every error here means the same to a caller.
+    /// What went wrong. To a caller it means the same, whatever it was.
     pub(super) async fn connect(
         &self,
         address: &EndpointAddress,
         keepalive: Duration,
-    ) -> Result<(Sender, Driver), Arc<str>> {
+    ) -> Result<(Sender, Driver), NoConnection> {
         match tokio::time::timeout(self.connect_timeout, self.attempt(address, keepalive)).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(error.to_string().into()),
-            Err(_) => Err(format!(
-                "connecting took longer than {} ms",
-                self.connect_timeout.as_millis()
-            )
-            .into()),
+            Ok(connection) => connection,
+            Err(_) => Err(NoConnection::TooLong(self.connect_timeout)),
         }
     }
 
-    async fn attempt(&self, address: &EndpointAddress, keepalive: Duration) -> io::Result<(Sender, Driver)> {
+    async fn attempt(
+        &self,
+        address: &EndpointAddress,
+        keepalive: Duration,
+    ) -> Result<(Sender, Driver), NoConnection> {
         let stream = self.dial(address).await?;
         let stream = match &self.tls {
             None => Either::Left(stream),
@@ -101,10 +112,7 @@ impl Connector {
             .map_err(io::Error::other)?;
         tokio::select! {
             biased;
-            ended = &mut driver => Err(match ended {
-                Ok(()) => io::Error::new(io::ErrorKind::UnexpectedEof, "closed before the server said a word"),
-                Err(error) => io::Error::other(error),
-            }),
+            ended = &mut driver => Err(NoConnection::Ended(ended)),
             _ = heard => Ok((sender, driver)),
         }
     }
