@@ -82,10 +82,10 @@ fn one_big_spike() -> Scenario {
     Scenario {
         name: "one_big_spike",
         story: "50 calls a second, and at 5 s 600 calls more in one moment. Nothing is broken.",
-        lesson: "Here ours loses. Nobody has an answer while the 600 are spread, so that the best guess is that \
-                all servers are alike, which `balance_list` and round robin make always. Ours, and tower's \
-                less so, trusts what the last few calls took, and by that puts 304 calls on one server and 109 \
-                on another. It is the other side of going around slow servers.",
+        lesson: "Nobody has an answer while the 600 are spread, so that the best guess is that all servers are \
+                alike, which `balance_list` and round robin make always. Round robin spreads them exactly and is \
+                the best here. Ours, and tower's, weigh what the last few calls took as well, which says little \
+                about the next ones: it is the other side of going around slow servers.",
         length: seconds(15.0),
         rate: RATE / 3.0,
         spike: Some((seconds(5.0), 600)),

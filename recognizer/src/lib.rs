@@ -13,7 +13,7 @@
 //! let library = Library::new(&MediaArgs::with_roots(["/pictures".into()]))?;
 //! let recognizer = Recognizer::start(config, library, None)?;
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:50051").await?;
-//! serve(listener, recognizer, Shutdown::on_signals()).await?;
+//! serve(listener, recognizer, None, Shutdown::on_signals()).await?;
 //! # Ok(())
 //! # }
 //! ```

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use h2::server::Connection;
+
 use crate::facerecog::{Manner, Server, availability, begun, half_open, hasty, identify};
 use safelight_mesh::breaker::CircuitState;
 use safelight_mesh::{CallFailure, MeshChannel, Probe, Settings, Target, failure_of};
 use safelight_proto::facerecog::IdentifyRequest;
 use safelight_proto::facerecog::identify_client::IdentifyClient;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tonic::{Code, Request, Status};
 
 async fn connected(server: &Server, settings: Settings) -> Target {
@@ -46,7 +49,7 @@ async fn five_errors_of_the_service_open_the_circuit_and_the_caller_sees_the_ans
         let snapshot = target.snapshot();
         assert_eq!(
             snapshot.endpoints[0].last_failure,
-            Some(format!("{code:?}: as%20told"))
+            Some(format!("{code:?}: as told"))
         );
     }
 }
@@ -86,14 +89,16 @@ async fn a_service_without_room_never_opens_the_circuit() {
     assert_eq!(target.circuit_state(), CircuitState::Closed);
 }
 
-/// A server that takes connections and never says a word.
+/// A server that takes connections and answers no call.
 async fn black_hole() -> (String, tokio::task::AbortHandle) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let hole = tokio::spawn(async move {
-        let mut held = Vec::new();
+        let mut held: Vec<Connection<TcpStream, Bytes>> = Vec::new();
         loop {
-            held.push(listener.accept().await.unwrap());
+            let (socket, _) = listener.accept().await.unwrap();
+            // Its SETTINGS are the last that is heard of it.
+            held.push(h2::server::handshake(socket).await.unwrap());
         }
     });
     (address, hole.abort_handle())
