@@ -85,7 +85,7 @@ function section(target, explanation) {
   const next = target.retry_in_ms === null ? "" : `, asked again in ${time(target.retry_in_ms)}`;
   state.append(`: ${target.reason}${next}. ${target.waiting_calls} calls wait, the budget has ${target.retries_left} retries.`);
   made.append(state);
-  made.append(element("p", explanation.answer));
+  made.append(element("p", `a call now ${explanation.answer}`));
   for (const fault of target.faults) made.append(element("p", `injected: ${fault}`, "half"));
   const wide = element("div", undefined, "wide");
   const table = element("table");
