@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments: Arguments = parse();
-    telemetry::init("frontend");
+    let _telemetry = telemetry::init("frontend");
     metrics::install();
     let shutdown = Shutdown::on_signals();
     let library = Library::new(&arguments.media).unwrap_or_else(|error| configuration_error(error));

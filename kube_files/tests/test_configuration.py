@@ -5,8 +5,15 @@ import unittest
 
 from manifests import KUBE_FILES, REPOSITORY, containers, files, load, workloads
 
-# Read by the C library and by the logging library.
-OTHERS = {"MALLOC_ARENA_MAX", "RUST_LOG"}
+# Read by the C library, by the logging library, and by OpenTelemetry's SDK.
+OTHERS = {
+    "MALLOC_ARENA_MAX",
+    "RUST_LOG",
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+    "OTEL_BSP_SCHEDULE_DELAY",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+}
 
 
 def settings_of_the_programs():

@@ -348,6 +348,10 @@ impl Failed {
         }
     }
 
+    pub(crate) fn code(&self) -> Code {
+        self.error.code()
+    }
+
     pub(crate) fn into_status(self) -> Status {
         let Self {
             error,

@@ -1,4 +1,8 @@
-//! Trace context by W3C, level 1: what `traceparent` and `tracestate` say, for log lines and to pass on.
+//! Trace context by W3C, level 1: what `traceparent` and `tracestate` say, for log lines and to pass on; and spans
+//! for a [`Recorder`].
+//!
+//! A process that [installs](install) a recorder is given a span for each call that it makes or answers, and for the
+//! work that it calls a [`span`], of all traces that are sampled.
 //!
 //! The rules are those of <https://www.w3.org/TR/trace-context/>, section 3. What breaks them is ignored, as it
 //! asks for: a `traceparent` that is wrong begins a new trace, a `tracestate` that is wrong is dropped.
@@ -11,15 +15,26 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::task::futures::TaskLocalFuture;
 
+mod recorder;
+mod rpc;
+mod span;
 mod state;
+
+pub use recorder::{Finished, InstallError, Kind, Recorder, SpanStatus, Value, install};
+pub(crate) use rpc::CallSpan;
+pub use span::{Span, span};
 
 /// The header with the ids of the trace and of the caller's span.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The header with what vendors add.
 pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// The flags that are known and passed on: `sampled`, and `random` of level 2. Others must be sent as zero.
-const KNOWN_FLAGS: u8 = 0b11;
+/// The flag of a trace that its caller records.
+const SAMPLED: u8 = 0b01;
+/// The flag, of level 2, of a trace whose id is random.
+const RANDOM: u8 = 0b10;
+/// The flags that are known and passed on. Others must be sent as zero.
+const KNOWN_FLAGS: u8 = SAMPLED | RANDOM;
 
 /// The length of version 00's `traceparent`.
 const LENGTH: usize = 55;
@@ -73,13 +88,26 @@ pub(crate) fn sync_scope<R>(context: Context, step: impl FnOnce() -> R) -> R {
 // === impl Context ===
 
 impl Context {
-    /// The beginning of a new trace, not sampled.
+    /// The beginning of a new trace. It is sampled by the ratio that was [installed](install); without a recorder,
+    /// it is not.
     pub fn root() -> Self {
+        let context = Self::unsampled_root();
+        match recorder::samples(context.trace_id) {
+            true => Self {
+                flags: context.flags | SAMPLED,
+                ..context
+            },
+            false => context,
+        }
+    }
+
+    /// The beginning of a new trace that is not recorded.
+    pub(crate) fn unsampled_root() -> Self {
         Self {
             trace_id: TraceId::random(),
             span_id: SpanId::random(),
             parent_id: None,
-            flags: 0b10,
+            flags: RANDOM,
             state: None,
         }
     }
@@ -154,9 +182,9 @@ impl Context {
         self.parent_id
     }
 
-    /// Whether the caller records the trace.
+    /// Whether the trace is recorded by those who can.
     pub fn is_sampled(&self) -> bool {
-        self.flags & 1 == 1
+        self.flags & SAMPLED != 0
     }
 
     /// Section 3.2. Of a version that is not known yet, what version 00 has is read.
@@ -196,6 +224,11 @@ fn hex(text: &str, digits: usize) -> Option<u128> {
 // === impl TraceId ===
 
 impl TraceId {
+    /// Big-endian.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.get().to_be_bytes()
+    }
+
     fn random() -> Self {
         loop {
             if let Some(id) = NonZeroU128::new(rand::random()) {
@@ -214,6 +247,11 @@ impl fmt::Display for TraceId {
 // === impl SpanId ===
 
 impl SpanId {
+    /// Big-endian.
+    pub fn to_bytes(self) -> [u8; 8] {
+        self.0.get().to_be_bytes()
+    }
+
     fn random() -> Self {
         loop {
             if let Some(id) = NonZeroU64::new(rand::random()) {

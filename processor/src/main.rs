@@ -32,7 +32,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments: Arguments = parse();
-    telemetry::init("processor");
+    let _telemetry = telemetry::init("processor");
     safelight_service::metrics::install();
     let shutdown = Shutdown::on_signals();
     let readiness = Readiness::new(shutdown.clone());

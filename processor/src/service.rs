@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use safelight_database::{Claim, Database, TaskKind};
-use safelight_mesh::{Availability, AvailabilityState, Target};
+use safelight_mesh::{Availability, AvailabilityState, Target, trace};
 use safelight_queue::{CHANNEL, Delivery, Queue, QueueError, SubscriptionControl, TOPIC_IMAGES};
 use safelight_service::{Readiness, Shutdown};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -165,10 +165,15 @@ impl Crew {
 
     /// Works on an image; gives it back when its time after the word to stop is over.
     pub(crate) async fn work(&self, claim: &Claim, delivery: Option<&Delivery>) -> Left {
-        tokio::select! {
-            left = self.worker.work(claim, delivery) => left,
-            () = self.cut_off.triggered() => self.worker.give_back(claim).await,
-        }
+        let mut span = trace::span("image", [("safelight.image.id", claim.image_id.into())]);
+        span.set("safelight.image.tries", claim.tries);
+        span.within(async {
+            tokio::select! {
+                left = self.worker.work(claim, delivery) => left,
+                () = self.cut_off.triggered() => self.worker.give_back(claim).await,
+            }
+        })
+        .await
     }
 
     async fn drain(&self) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use safelight_database::{Claim, Database, Error, Recognition, RetryOutcome};
+use safelight_mesh::trace;
 use safelight_queue::Delivery;
 use tokio::sync::Semaphore;
 
@@ -126,9 +127,14 @@ impl Worker {
         self.write(claim, &Ending::Released).await
     }
 
+    async fn write(&self, claim: &Claim, ending: &Ending) -> Left {
+        let span = trace::span("write", [("safelight.image.outcome", ending.outcome().into())]);
+        span.within(self.write_at_last(claim, ending)).await
+    }
+
     /// Writes what came of an image, again and again while the database is away: the lease ends the attempts,
     /// and then the work is somebody's again.
-    async fn write(&self, claim: &Claim, ending: &Ending) -> Left {
+    async fn write_at_last(&self, claim: &Claim, ending: &Ending) -> Left {
         const PAUSE: Duration = Duration::from_millis(250);
         let (image, outcome) = (claim.image_id, ending.outcome());
         loop {

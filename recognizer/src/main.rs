@@ -62,7 +62,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
-    telemetry::init("recognizer");
+    let _telemetry = telemetry::init("recognizer");
     metrics::install();
     let library = Library::new(&args.media).unwrap_or_else(|error| configuration_error(error));
     let url = args

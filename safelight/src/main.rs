@@ -34,15 +34,15 @@ fn main() -> anyhow::Result<()> {
     runtime.block_on(async {
         match arguments.command {
             Command::Up(arguments) => {
-                telemetry::init("safelight");
+                let _telemetry = telemetry::init("safelight");
                 up::run(*arguments).await
             }
             Command::Demo(arguments) => {
-                telemetry::init_at("safelight", "error");
+                let _telemetry = telemetry::init_at("safelight", "error");
                 demo::run(*arguments).await
             }
             Command::Migrate(arguments) => {
-                telemetry::init("safelight");
+                let _telemetry = telemetry::init("safelight");
                 migrate::run(arguments).await
             }
         }

@@ -1,4 +1,4 @@
-//! What every Safelight service has: configuration, logs, probes, metrics, a graceful end.
+//! What every Safelight service has: configuration, logs, traces, probes, metrics, a graceful end.
 //!
 //! A service's `main` reads its configuration with [`parse`], starts [`telemetry`], and hands a
 //! [`Shutdown`] and a [`Readiness`] to the library that does the work:
@@ -8,7 +8,7 @@
 //! use safelight_service::{Readiness, Shutdown, ops_router, serve, telemetry};
 //!
 //! # async fn run() -> std::io::Result<()> {
-//! telemetry::init("receiver");
+//! let _telemetry = telemetry::init("receiver");
 //! let shutdown = Shutdown::on_signals();
 //! let readiness = Readiness::new(shutdown.clone());
 //! readiness.register("database", Duration::from_secs(2), || async { Ok(()) });
@@ -22,6 +22,7 @@ mod http;
 mod mesh;
 pub mod metrics;
 mod ops;
+pub mod otlp;
 mod problem;
 mod readiness;
 mod shutdown;

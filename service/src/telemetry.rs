@@ -1,9 +1,11 @@
-//! Logs: one line an event on standard error, as text or as JSON.
+//! Logs: one line an event on standard error, as text or as JSON; and traces to a collector, where one is configured.
 
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
+
+use crate::otlp::{self, OtlpSettings, Sending};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -15,15 +17,25 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging, once; later calls do nothing. `LOG_FORMAT` is `text` or `json`, `RUST_LOG` a filter such
-/// as `info,safelight_mesh=debug` (default `info`). A value that is neither ends the program with a line
-/// that says so.
-pub fn init(service: &'static str) {
-    init_at(service, "info");
+/// What a program keeps until its end. Dropped, it sends the spans that were not sent yet, for two seconds at most.
+#[must_use = "spans are sent until it is dropped"]
+#[derive(Debug)]
+pub struct Telemetry {
+    _sending: Option<Sending>,
+}
+
+/// Starts logging and tracing, once; later calls do nothing. `LOG_FORMAT` is `text` or `json`, `RUST_LOG` a filter
+/// such as `info,safelight_mesh=debug` (default `info`); with `OTEL_EXPORTER_OTLP_ENDPOINT` spans go there. A value
+/// that cannot be ends the program with a line that says so.
+///
+/// Must be called within a tokio runtime of several threads, and what it gives dropped within it, where spans are
+/// to be sent.
+pub fn init(service: &'static str) -> Telemetry {
+    init_at(service, "info")
 }
 
 /// [`init`] with another filter as the default.
-pub fn init_at(service: &'static str, default_filter: &str) {
+pub fn init_at(service: &'static str, default_filter: &str) -> Telemetry {
     let format = match std::env::var("LOG_FORMAT") {
         Ok(text) => LogFormat::from_str(&text, true).unwrap_or_else(|_| {
             crate::configuration_error(format!("LOG_FORMAT: '{text}' was given; expected text or json"))
@@ -52,5 +64,26 @@ pub fn init_at(service: &'static str, default_filter: &str) {
     };
     if started.is_ok() {
         tracing::debug!(service, version = env!("CARGO_PKG_VERSION"), "starting");
+    }
+    let settings = OtlpSettings::from_env(service).unwrap_or_else(|wrong| crate::configuration_error(wrong));
+    Telemetry {
+        _sending: settings.and_then(|settings| send(&settings)),
+    }
+}
+
+fn send(settings: &OtlpSettings) -> Option<Sending> {
+    let started = otlp::start(settings);
+    // Without what may be a password.
+    let collector = settings.endpoint.host().unwrap_or_default();
+    match started {
+        Ok(sending) => {
+            tracing::info!(collector, ratio = settings.ratio, "spans are sent");
+            Some(sending)
+        }
+        Err(otlp::OtlpError::Exporter(wrong)) => crate::configuration_error(wrong),
+        Err(error) => {
+            tracing::warn!(collector, %error, "spans are not sent");
+            None
+        }
     }
 }

@@ -6,11 +6,12 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::Slot;
 use crate::balancer::InFlight;
 use crate::breaker::JudgedBody;
+use crate::trace::CallSpan;
 use crate::transport::ExchangeBody;
 
 pin_project! {
@@ -22,6 +23,7 @@ pin_project! {
         inner: JudgedBody<ExchangeBody>,
         in_flight: Option<InFlight>,
         slot: Option<Slot>,
+        span: CallSpan,
     }
 }
 
@@ -34,7 +36,17 @@ impl MeshBody {
             inner,
             in_flight: (!ended).then_some(in_flight),
             slot: None,
+            span: CallSpan::default(),
         }
+    }
+
+    /// Ends the span of the call with the body.
+    pub(super) fn traced(mut self, mut span: CallSpan) -> Self {
+        if self.inner.is_end_stream() {
+            span.end(Code::Unknown);
+        }
+        self.span = span;
+        self
     }
 
     /// Keeps the call's place among those in flight until the body has ended.
@@ -60,6 +72,7 @@ impl HttpBody for MeshBody {
             Poll::Ready(Some(Ok(frame))) => frame.is_trailers() || this.inner.is_end_stream(),
         };
         if over {
+            this.span.end(code_of(&frame));
             *this.in_flight = None;
             *this.slot = None;
         }
@@ -72,5 +85,19 @@ impl HttpBody for MeshBody {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+/// What the last frame says of the call. Without trailers there is no word of the server.
+fn code_of(last: &Poll<Option<Result<Frame<Bytes>, Status>>>) -> Code {
+    match last {
+        Poll::Ready(Some(Ok(frame))) => {
+            let code = frame
+                .trailers_ref()
+                .and_then(|trailers| trailers.get(Status::GRPC_STATUS));
+            code.map_or(Code::Unknown, |code| Code::from_bytes(code.as_bytes()))
+        }
+        Poll::Ready(Some(Err(status))) => status.code(),
+        Poll::Ready(None) | Poll::Pending => Code::Unknown,
     }
 }

@@ -21,7 +21,7 @@ use crate::faults::Faults;
 use crate::metric_names;
 use crate::random;
 use crate::settings::Settings;
-use crate::trace::Context;
+use crate::trace::CallSpan;
 use crate::transport::{Origin, exchange, late};
 
 /// All that the calls to one target share.
@@ -94,17 +94,18 @@ impl Caller {
         // A call that a server's handler makes has no more time than is left of the call that the handler answers.
         deadline::inherit(request.headers_mut());
         let deadline = Deadline::new(self.settings.deadline, request.headers(), Instant::now());
-        if let Some(context) = Context::current() {
-            context.child().write(request.headers_mut());
-        }
-        let slot = self
-            .enter(deadline)
-            .await
-            .map_err(|error| Failed::new(error, None, 0))?;
+        let mut span = CallSpan::client(&self.target, &self.origin.authority, &mut request);
+        let slot = match self.enter(deadline).await {
+            Ok(slot) => slot,
+            Err(error) => {
+                span.end(error.code());
+                return Err(Failed::new(error, None, 0));
+            }
+        };
         self.origin.direct(&mut request);
         let idempotent = self.methods.idempotency(request.uri().path()) == Idempotency::Idempotent;
         let (parts, body) = request.into_parts();
-        let course = Course {
+        let mut course = Course {
             parts,
             replay: Replay::new(body, self.settings.replay_limit),
             deadline,
@@ -114,8 +115,20 @@ impl Caller {
             tries: 0,
             unsent: 0,
         };
-        let response = self.pursue(course).await?;
-        Ok(response.map(|body| Body::new(body.hold(slot))))
+        let pursued = self.pursue(&mut course).await;
+        span.tried(course.endpoint.as_ref(), course.tries);
+        match pursued {
+            Ok(response) => {
+                if let Some(code) = response.headers().get(Status::GRPC_STATUS) {
+                    span.end(Code::from_bytes(code.as_bytes()));
+                }
+                Ok(response.map(|body| Body::new(body.hold(slot).traced(span))))
+            }
+            Err(failed) => {
+                span.end(failed.code());
+                Err(failed)
+            }
+        }
     }
 
     async fn enter(&self, deadline: Deadline) -> Result<Slot, CallError> {
@@ -137,9 +150,9 @@ impl Caller {
     }
 
     /// Tries until there is an answer, or no further try is allowed.
-    async fn pursue(&self, mut course: Course) -> Result<Response<MeshBody>, Failed> {
+    async fn pursue(&self, course: &mut Course) -> Result<Response<MeshBody>, Failed> {
         loop {
-            let picked = self.picked(&mut course).await;
+            let picked = self.picked(course).await;
             let picked = picked.map_err(|error| course.failed(error))?;
             let Some(request) = course.request() else {
                 // Only after a first try, which would have been the last if we had known.
@@ -151,7 +164,7 @@ impl Caller {
             course.tried.push(picked.endpoint.id);
             course.endpoint = Some(picked.endpoint.name.clone());
             let first = course.tries == 0;
-            let ended = self.hedged(&mut course, picked, request).await;
+            let ended = self.hedged(course, picked, request).await;
             let unsent = matches!(&ended, Ended::Error(error) if error.is_unsent());
             if unsent {
                 course.unsent += 1;
@@ -161,7 +174,7 @@ impl Caller {
                     self.budget.first_ended(Instant::now());
                 }
             }
-            let wait = match self.next(&course, &ended) {
+            let wait = match self.next(course, &ended) {
                 Some(wait) => wait,
                 None => {
                     return match ended {

@@ -34,7 +34,7 @@ fn around(allowed: Option<Duration>) -> Surroundings {
 
 fn answer(frames: impl futures::Stream<Item = Item> + Send + 'static, around: Surroundings) -> Body {
     let methods = Methods::new(&[], &[]).unwrap();
-    let call = Call::new(methods.of_path("/").clone());
+    let call = Call::new(methods.of_path("/").clone(), trace::CallSpan::default());
     let response = Response::new(Body::new(StreamBody::new(frames)));
     watched(response, call, around).into_body()
 }

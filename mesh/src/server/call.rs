@@ -9,6 +9,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Code, Status};
 
 use super::method::Method;
+use crate::trace::CallSpan;
 
 /// A call under way. Dropped before it ended, it was canceled: by its caller, or by the end of the drain.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub(super) struct Call {
     pub(super) method: Arc<Method>,
     started: Instant,
     ended: bool,
+    span: CallSpan,
     /// Its place among those that are worked on; `None` for health and reflection, and for what is refused.
     slot: Option<Slot>,
 }
@@ -31,12 +33,13 @@ pub(super) struct Slot {
 // === impl Call ===
 
 impl Call {
-    pub(super) fn new(method: Arc<Method>) -> Self {
+    pub(super) fn new(method: Arc<Method>, span: CallSpan) -> Self {
         method.in_flight.increment(1);
         Self {
             method,
             started: Instant::now(),
             ended: false,
+            span,
             slot: None,
         }
     }
@@ -54,6 +57,7 @@ impl Call {
         self.slot = None;
         self.method.in_flight.decrement(1);
         self.method.ended(code, self.started.elapsed());
+        self.span.end(code);
     }
 
     /// Ends it with what its handler answered, in headers or in trailers.

@@ -162,7 +162,7 @@ impl Method {
 }
 
 /// The name of a code as the gRPC documents write it.
-pub(super) const fn code_name(code: Code) -> &'static str {
+pub(crate) const fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

@@ -60,6 +60,7 @@ mod settings;
 
 pub use builder::{ServeError, ServerBuilder};
 pub use deadline::Deadline;
+pub(crate) use method::code_name;
 pub use secure::{Secure, Secured, Stream};
 pub use serve::{DrainReport, Server};
 pub use settings::ServerSettings;
