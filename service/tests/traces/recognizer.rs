@@ -43,7 +43,7 @@ pub(crate) async fn serve() -> SocketAddr {
 }
 
 pub(crate) fn target(address: SocketAddr) -> Target {
-    Target::builder("recognizer", &format!("static:///{address}"))
+    Target::builder("recognizer", format!("static:///{address}"))
         .probe(Probe::GrpcHealth {
             service: String::new(),
         })
