@@ -96,7 +96,7 @@ impl Stage {
             .build()
             .unwrap();
         tokio::spawn(server.serve(listener, std::future::pending()));
-        let target = Target::builder("recognizer", &format!("static:///{address}"))
+        let target = Target::builder("recognizer", format!("static:///{address}"))
             .probe(Probe::GrpcHealth {
                 service: String::new(),
             })
