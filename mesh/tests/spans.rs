@@ -234,7 +234,7 @@ async fn probes_begin_no_trace() {
     let mut health = HealthClient::new(channel.connect().await.unwrap());
     health.check(HealthCheckRequest::default()).await.unwrap();
     stage.identify("obama", &[]).await.unwrap();
-    let kept = KEPT.0.lock().unwrap();
+    let kept = KEPT.0.lock().unwrap().clone();
     let probes = kept.iter().filter(|span| span.name.contains("Health"));
     assert_eq!(probes.count(), 0);
 }
