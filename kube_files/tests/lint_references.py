@@ -7,6 +7,9 @@ from manifests import containers, name, of_kind, pod, pod_labels, ports, selects
 # Where replicas are listed one by one, and on which port each kind of client finds them.
 REPLICA_LIST = re.compile(r"([a-z-]+)-(\d+)\.([a-z-]+):(\d+)")
 
+# Certificates come from whoever issues them, such as cert-manager; README.md says what is in them.
+MADE_ELSEWHERE = {"processor-tls", "recognizer-tls"}
+
 
 def lint_references(documents):
     yield from identity_complaints(documents)
@@ -61,7 +64,9 @@ def volume_complaints(documents, workload):
         if claim is not None and claim not in claims:
             yield f"{name(workload)}: there is no PersistentVolumeClaim {claim}"
         for kind, field in (("configMap", "name"), ("secret", "secretName")):
-            if kind in volume and not data(documents, kind, volume[kind][field]):
+            if kind not in volume or (kind == "secret" and volume[kind][field] in MADE_ELSEWHERE):
+                continue
+            if not data(documents, kind, volume[kind][field]):
                 yield f"{name(workload)}: volume {volume['name']}: there is no {kind} {volume[kind][field]}"
     for container in containers(workload):
         for mount in container.get("volumeMounts", []):

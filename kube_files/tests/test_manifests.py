@@ -109,6 +109,20 @@ class Rendered(unittest.TestCase):
             (namespace,) = of_kind(documents, "Namespace")
             self.assertEqual("restricted", namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"])
 
+    def test_in_production_the_processor_and_the_recognizer_know_each_other_by_certificates(self):
+        deployments = {d["metadata"]["name"]: d for d in of_kind(self.overlays["production"], "Deployment")}
+        for caller, variable in (("processor", "MESH_TLS_PEER"), ("recognizer", "MESH_TLS_CLIENTS")):
+            (container,) = containers(deployments[caller])
+            given = {v["name"]: v.get("value") for v in container["env"]}
+            for file in ("MESH_TLS_CA", "MESH_TLS_CERT", "MESH_TLS_KEY"):
+                self.assertTrue(given[file].startswith("/tls/"), f"{caller}: {file}")
+            self.assertIn(variable, given)
+            mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+            volumes = {volume["name"]: volume for volume in pod(deployments[caller])["volumes"]}
+            self.assertEqual(f"{caller}-tls", volumes[mounts["/tls"]]["secret"]["secretName"])
+            for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+                self.assertNotIn("grpc", container[probe], "the kubelet speaks no TLS to gRPC ports")
+
     def test_a_wrong_configuration_ends_the_migration_and_an_eviction_does_not(self):
         for documents in self.overlays.values():
             (job,) = of_kind(documents, "Job")
