@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::time::Duration;
 
+use crate::grpc::{Code, Status};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, Request, Response, StatusCode};
-use tonic::{Code, Status};
 
 use crate::breaker::{Classification, Codes, Outcome};
 use crate::deadline;
@@ -224,7 +224,7 @@ impl Table {
                 CallError::DeadlinePassed { short: true, .. } => Outcome::Ignored,
                 CallError::DeadlinePassed { short: false, .. } => Outcome::Failure,
             }
-        } else if find::<tonic::TimeoutExpired>(error).is_some() {
+        } else if find::<crate::grpc::TimeoutExpired>(error).is_some() {
             self.code(Code::DeadlineExceeded)
         } else if let Some(error) = find::<h2::Error>(error) {
             http2_outcome(error)

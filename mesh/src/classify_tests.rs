@@ -193,7 +193,7 @@ fn errors_are_judged_by_what_they_are_and_not_by_the_code_made_of_them() {
     };
     assert_eq!(of(&away.into_status()), Outcome::Failure);
     // tonic makes CANCELLED of its own timeout.
-    let timeout = Status::from_error(Box::new(tonic::TimeoutExpired(())));
+    let timeout = Status::from_error(Box::new(crate::grpc::TimeoutExpired(())));
     assert_eq!(timeout.code(), Code::Cancelled);
     assert_eq!(of(&timeout), Outcome::Failure);
     assert_eq!(of(&Status::cancelled("by somebody")), Outcome::Ignored);

@@ -4,9 +4,9 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::grpc::AsciiMetadataValue;
+use crate::grpc::{Code, Status};
 use http::StatusCode;
-use tonic::metadata::AsciiMetadataValue;
-use tonic::{Code, Status};
 
 use crate::call::DescriptorError;
 use crate::settings::SettingsError;
@@ -172,10 +172,10 @@ pub fn failure_of(status: &Status) -> CallFailure {
     if let Some(error) = find::<CallError>(status) {
         return error.failure();
     }
-    if find::<tonic::ConnectError>(status).is_some() {
+    if find::<crate::grpc::ConnectError>(status).is_some() {
         return CallFailure::NotSent;
     }
-    if find::<tonic::TimeoutExpired>(status).is_some() {
+    if find::<crate::grpc::TimeoutExpired>(status).is_some() {
         return CallFailure::TimedOut;
     }
     if let Some(error) = find::<h2::Error>(status) {

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use crate::grpc::{Code, Status};
 use arc_swap::ArcSwapOption;
 use http::Response;
 use metrics::Counter;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
-use tonic::{Code, Status};
 
 use crate::deadline::Deadline;
 use crate::error::CallError;

@@ -63,6 +63,7 @@ mod discovery;
 mod error;
 mod explain;
 mod faults;
+mod grpc;
 mod handle;
 mod probe;
 mod random;

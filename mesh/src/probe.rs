@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::grpc::Grpc;
+use crate::grpc::ProstCodec;
+use crate::grpc::{Code, Request};
 use http::uri::PathAndQuery;
-use tonic::client::Grpc;
-use tonic::{Code, Request};
-use tonic_prost::ProstCodec;
 
 use crate::error::chain;
 use crate::random;
@@ -139,7 +139,7 @@ async fn watch_health(way: Direct, service: &str) -> Option<Finding> {
     None
 }
 
-async fn call<M1, M2>(way: Direct, path: PathAndQuery, request: M1) -> Result<M2, tonic::Status>
+async fn call<M1, M2>(way: Direct, path: PathAndQuery, request: M1) -> Result<M2, crate::grpc::Status>
 where
     M1: prost::Message + Send + Sync + 'static,
     M2: prost::Message + Default + Send + Sync + 'static,
@@ -149,7 +149,11 @@ where
     Ok(response.into_inner())
 }
 
-fn judge<M>(answer: Result<M, tonic::Status>, is_well: impl Fn(&M) -> bool, unwell: &'static str) -> Finding {
+fn judge<M>(
+    answer: Result<M, crate::grpc::Status>,
+    is_well: impl Fn(&M) -> bool,
+    unwell: &'static str,
+) -> Finding {
     match answer {
         Ok(response) if is_well(&response) => Finding::Well,
         Ok(_) => Finding::Unwell(format!("health probe: {unwell}")),

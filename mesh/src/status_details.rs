@@ -96,7 +96,7 @@ mod tests {
         };
         let encoded = encode(&error, Some("10.0.0.1:50051"), 2, "text");
         let status = RpcStatus::decode(&*encoded).unwrap();
-        assert_eq!(status.code, tonic::Code::Unavailable as i32);
+        assert_eq!(status.code, crate::grpc::Code::Unavailable as i32);
         let info = ErrorInfo::decode(&*status.details[0].value).unwrap();
         assert_eq!((&*info.reason, &*info.domain), ("NO_ENDPOINT", "safelight-mesh"));
         assert_eq!(info.metadata["target"], "recognizer");

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tonic::Code;
+use crate::grpc::Code;
 
 use super::Outcome;
 

@@ -3,10 +3,10 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use crate::grpc::{Code, Status};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tonic::{Code, Status};
 
 use super::Slot;
 use crate::balancer::InFlight;

@@ -4,12 +4,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::grpc::Body;
+use crate::grpc::{Code, Status};
 use futures::future::{Either, select};
 use http::request::Parts;
 use http::{HeaderMap, Request, Response};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tonic::body::Body;
-use tonic::{Code, Status};
 
 use super::{Budget, Bulkhead, Idempotency, MeshBody, Methods, Replay, ReplayBody, Slot};
 use crate::balancer::{Picked, Picker, Unpicked};

@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use crate::grpc::Body;
+use crate::grpc::Status;
 use http::{Request, Response};
-use tonic::Status;
-use tonic::body::Body;
 use tower::Service;
 
 use super::Caller;

@@ -4,13 +4,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use crate::grpc::Body;
+use crate::grpc::{Code, Status};
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::{Body as _, Frame};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
-use tonic::body::Body;
-use tonic::{Code, Status};
 use tracing::Span;
 
 use super::call::{Call, code_in};

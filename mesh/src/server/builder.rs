@@ -4,14 +4,14 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::grpc::Body;
+use crate::grpc::NamedService;
+use crate::grpc::RoutesBuilder;
+use crate::grpc::health::HealthServer;
 use http::{Request, Response};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
-use tonic::body::Body;
-use tonic::server::NamedService;
-use tonic::service::RoutesBuilder;
-use tonic_health::pb::health_server::HealthServer;
 use tower::Service;
 
 use super::connection::Connections;
@@ -46,7 +46,7 @@ pub enum ServeError {
     Descriptors(#[from] prost::DecodeError),
     /// The descriptors do not fit together.
     #[error("the descriptors cannot be served by reflection: {0}")]
-    Reflection(#[from] tonic_reflection::server::Error),
+    Reflection(#[from] crate::grpc::reflection::Error),
 }
 
 // === impl ServerBuilder ===
@@ -161,14 +161,14 @@ impl ServerBuilder {
         let our_own: &[&str] = if described { &EXEMPT } else { &EXEMPT[..1] };
         let services = [self.services.as_slice(), our_own].concat();
         self.descriptors.extend([
-            tonic_health::pb::FILE_DESCRIPTOR_SET.to_vec(),
-            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET.to_vec(),
-            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET.to_vec(),
+            crate::grpc::health::FILE_DESCRIPTOR_SET.to_vec(),
+            crate::grpc::reflection::V1_DESCRIPTORS.to_vec(),
+            crate::grpc::reflection::V1ALPHA_DESCRIPTORS.to_vec(),
         ]);
         if described {
             let reflection = || {
                 let mut reflection =
-                    tonic_reflection::server::Builder::configure().include_reflection_service(false);
+                    crate::grpc::reflection::Builder::configure().include_reflection_service(false);
                 for set in &self.descriptors {
                     reflection = reflection.register_encoded_file_descriptor_set(set);
                 }

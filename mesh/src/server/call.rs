@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::grpc::{Code, Status};
 use http::HeaderMap;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
-use tonic::{Code, Status};
 
 use super::method::Method;
 use crate::trace::CallSpan;

@@ -6,13 +6,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::grpc::TcpConnectInfo;
 use http::Extensions;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{sleep, timeout};
-use tonic::transport::server::TcpConnectInfo;
 
 use super::gate::{Entrance, Gate};
 use super::metric_names as names;

@@ -5,6 +5,10 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::grpc::Body;
+use crate::grpc::MetadataValue;
+use crate::grpc::Routes;
+use crate::grpc::{Code, Status};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -12,10 +16,6 @@ use http::{Extensions, Request, Response};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
-use tonic::body::Body;
-use tonic::metadata::MetadataValue;
-use tonic::service::Routes;
-use tonic::{Code, Status};
 use tower::ServiceExt;
 use tracing::Instrument;
 

@@ -3,13 +3,13 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::grpc::health::Health;
+use crate::grpc::health::ServingStatus;
+use crate::grpc::health::{HealthCheckRequest, HealthCheckResponse};
+use crate::grpc::{Request, Response, Status};
 use futures::Stream;
 use futures::stream;
 use tokio::sync::watch;
-use tonic::{Request, Response, Status};
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_server::Health;
-use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::phase::Phase;
 
@@ -79,7 +79,7 @@ impl HealthService {
     }
 }
 
-#[tonic::async_trait]
+#[crate::grpc::async_trait]
 impl Health for HealthService {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use crate::grpc::Code;
 use metrics::{Counter, Gauge, Histogram};
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use tokio::time::Instant;
-use tonic::Code;
 
 use super::metric_names as names;
 use super::service_time::{ServiceTimes, TooLate};
@@ -193,7 +193,7 @@ mod tests {
     fn methods() -> Methods {
         let descriptors = [
             safelight_proto::FILE_DESCRIPTOR_SET.to_vec(),
-            tonic_health::pb::FILE_DESCRIPTOR_SET.to_vec(),
+            crate::grpc::health::FILE_DESCRIPTOR_SET.to_vec(),
         ];
         let services = [
             "facerecog.Identify",

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tonic::Status;
+use crate::grpc::Status;
 
 use super::method::Method;
 

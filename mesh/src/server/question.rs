@@ -3,12 +3,12 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use crate::grpc::Body;
+use crate::grpc::Status;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_body::{Body as _, Frame};
 use tokio::sync::watch;
-use tonic::Status;
-use tonic::body::Body;
 
 use super::phase::{Phase, reached};
 

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use crate::grpc::Code;
 use http::Request;
 use http::uri::Authority;
-use tonic::Code;
 
 use super::Context;
 use super::recorder::{Kind, Value, installed};

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::grpc::Body;
+use crate::grpc::Status;
 use http::{Request, Response};
 use tokio::time::Instant;
-use tonic::Status;
-use tonic::body::Body;
 use tower::Service;
 
 use super::Origin;
