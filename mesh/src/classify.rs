@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::time::Duration;
 
-use crate::grpc::{Code, Status};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, Request, Response, StatusCode};
 
 use crate::breaker::{Classification, Codes, Outcome};
 use crate::deadline;
 use crate::error::{CallError, chain, find, was_not_processed};
+use crate::grpc::{Code, Status};
 
 /// An outcome and the reason for it.
 #[derive(Clone, Debug)]

@@ -5,11 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::grpc::{Code, Status};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
+
+use crate::grpc::{Code, Status};
 
 /// The header by which gRPC passes a deadline on.
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");

@@ -4,11 +4,10 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::grpc::AsciiMetadataValue;
-use crate::grpc::{Code, Status};
 use http::StatusCode;
 
 use crate::call::DescriptorError;
+use crate::grpc::{AsciiMetadataValue, Code, Status};
 use crate::settings::SettingsError;
 use crate::status_details;
 use crate::tls::TlsError;

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use crate::grpc::{Code, Status};
 use arc_swap::ArcSwapOption;
 use http::Response;
 use metrics::Counter;
@@ -18,6 +17,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::deadline::Deadline;
 use crate::error::CallError;
+use crate::grpc::{Code, Status};
 use crate::metric_names;
 use crate::random;
 use crate::transport::{ExchangeBody, late};

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::grpc::Grpc;
-use crate::grpc::ProstCodec;
-use crate::grpc::{Code, Request};
 use http::uri::PathAndQuery;
 
 use crate::error::chain;
+use crate::grpc::{Code, Grpc, ProstCodec, Request};
 use crate::random;
 use crate::transport::{Direct, Link, LinkState, Origin};
 

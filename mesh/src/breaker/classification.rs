@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::grpc::Code;
-
 use super::Outcome;
+use crate::grpc::Code;
 
 /// Changes to the table of [what is evidence](crate::breaker#what-is-evidence): what a code of gRPC says about the service,
 /// for all methods or for one.

@@ -3,7 +3,6 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::grpc::{Code, Status};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -11,6 +10,7 @@ use pin_project_lite::pin_project;
 use super::Slot;
 use crate::balancer::InFlight;
 use crate::breaker::JudgedBody;
+use crate::grpc::{Code, Status};
 use crate::trace::CallSpan;
 use crate::transport::ExchangeBody;
 

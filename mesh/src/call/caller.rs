@@ -1,28 +1,27 @@
-//! Making a call: waiting for an endpoint, sending, and trying again where that is allowed.
+//! A call: what all its tries share, and whether there is to be another one.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::grpc::Body;
-use crate::grpc::{Code, Status};
 use futures::future::{Either, select};
 use http::request::Parts;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::attempt::{Ended, Pushback};
 use super::{Budget, Bulkhead, Idempotency, MeshBody, Methods, Replay, ReplayBody, Slot};
-use crate::balancer::{Picked, Picker, Unpicked};
-use crate::breaker::{JudgedBody, Outcome};
+use crate::balancer::{Picked, Picker};
 use crate::classify::Classifier;
 use crate::deadline::{self, Deadline};
 use crate::error::{CallError, Failed};
 use crate::faults::Faults;
+use crate::grpc::{Body, Code, Status};
 use crate::metric_names;
 use crate::random;
 use crate::settings::Settings;
 use crate::trace::CallSpan;
-use crate::transport::{Origin, exchange, late};
+use crate::transport::{Origin, late};
 
 /// All that the calls to one target share.
 #[derive(Debug)]
@@ -64,28 +63,9 @@ struct Course {
     unsent: u32,
 }
 
-/// How a try ended.
-enum Ended {
-    /// With an answer for the caller.
-    Answer(Response<MeshBody>),
-    /// With an answer that says to come again; it is the caller's if nothing better comes.
-    Refusal(Response<MeshBody>, Pushback),
-    /// Without an answer.
-    Error(CallError),
-}
-
-/// What a server says about coming again (`grpc-retry-pushback-ms`, gRFC A6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pushback {
-    None,
-    After(Duration),
-    Never,
-}
-
 /// How often a call that certainly was not processed is sent again, beside all counts: an endpoint that refuses
 /// every stream must not keep its callers busy.
 const MOST_RESENDS: u32 = 5;
-const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 // === impl Caller ===
 
@@ -152,7 +132,7 @@ impl Caller {
     /// Tries until there is an answer, or no further try is allowed.
     async fn pursue(&self, course: &mut Course) -> Result<Response<MeshBody>, Failed> {
         loop {
-            let picked = self.picked(course).await;
+            let picked = self.picked(&mut course.tried, course.deadline).await;
             let picked = picked.map_err(|error| course.failed(error))?;
             let Some(request) = course.request() else {
                 // Only after a first try, which would have been the last if we had known.
@@ -297,153 +277,6 @@ impl Caller {
     fn backoff(&self, tries: u32) -> Duration {
         let longest = self.settings.retry_backoff * 2_u32.saturating_pow(tries.saturating_sub(1).min(10));
         longest.mul_f64(random::within(0.5..=1.0))
-    }
-
-    /// An endpoint for the next try. Waits while one may be there soon.
-    async fn picked(&self, course: &mut Course) -> Result<Picked, CallError> {
-        let mut changes = None;
-        loop {
-            match self.picker.pick(&course.tried, Instant::now()) {
-                Ok(picked) => return Ok(picked),
-                // All have been tried, and there is a reason to try again: any of them.
-                Err(Unpicked::AllTried) => course.tried.clear(),
-                Err(Unpicked::Waiting) => {
-                    let Some(changes) = &mut changes else {
-                        // What changes between the pick and the subscription must not be missed.
-                        changes = Some(self.picker.changes());
-                        continue;
-                    };
-                    match timeout_at(course.deadline.at, changes.changed()).await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(_)) => return Err(self.no_endpoint("the target was dropped", None)),
-                        Err(_) => return Err(late(&self.target, course.deadline, false)),
-                    }
-                }
-                Err(Unpicked::Refused(endpoint)) => {
-                    return Err(match endpoint.circuit.admit() {
-                        // It admits again, just now.
-                        Ok(permit) => {
-                            drop(permit);
-                            continue;
-                        }
-                        Err(refused) => refused,
-                    });
-                }
-                Err(Unpicked::Out {
-                    endpoint,
-                    why,
-                    retry_at,
-                    of,
-                }) => return Err(self.out(endpoint, why, retry_at, of)),
-            }
-        }
-    }
-
-    fn no_endpoint(&self, reason: impl Into<Arc<str>>, retry_in: Option<Duration>) -> CallError {
-        CallError::NoEndpoint {
-            target: self.target.clone(),
-            reason: reason.into(),
-            retry_in,
-        }
-    }
-
-    fn out(
-        &self,
-        endpoint: Option<Arc<crate::balancer::Endpoint>>,
-        why: Option<crate::balancer::Out>,
-        retry_at: Option<Instant>,
-        of: usize,
-    ) -> CallError {
-        use crate::balancer::Out;
-        let retry_in = retry_at.map(|at| at.saturating_duration_since(Instant::now()));
-        let (Some(endpoint), Some(why)) = (endpoint, why) else {
-            let reason = self.picker.choice().no_endpoint.clone();
-            return self.no_endpoint(reason.unwrap_or_else(|| "the name has no address".into()), None);
-        };
-        if of > 1 {
-            let reason = format!("none of {of} takes calls, {} not: {why}", endpoint.name);
-            return self.no_endpoint(reason, retry_in);
-        }
-        match why {
-            Out::CircuitOpen(_) => match endpoint.circuit.admit() {
-                Err(refused) => refused,
-                Ok(_) => self.no_endpoint(why.to_string(), retry_in),
-            },
-            Out::NotConnected(reason) => CallError::NotConnected {
-                target: self.target.clone(),
-                reason,
-            },
-            Out::Unwell(reason) => self.no_endpoint(reason, retry_in),
-        }
-    }
-
-    /// One try at one endpoint; its circuit and its load learn how it ended.
-    async fn try_once(&self, picked: Picked, request: Request<ReplayBody>, deadline: Deadline) -> Ended {
-        let Picked {
-            endpoint,
-            permit,
-            mut in_flight,
-            live,
-        } = picked;
-        let expected = self.classifier.expect(&request);
-        let injected = if self.faults.any() {
-            self.faults.befall(&endpoint.name, deadline).await
-        } else {
-            None
-        };
-        let answer = match injected {
-            Some(injected) => injected,
-            None => exchange(&self.target, live.sender(), request, deadline).await,
-        };
-        match answer {
-            Ok(response) => {
-                let judge = expected.response(&response);
-                let over = http_body::Body::is_end_stream(response.body());
-                let bad = judge
-                    .at_headers(over)
-                    .is_some_and(|verdict| matches!(verdict.outcome, Outcome::Failure | Outcome::Overload));
-                let now = Instant::now();
-                if bad {
-                    in_flight.failed(now);
-                } else {
-                    in_flight.answered(now);
-                }
-                let refusal = self.refusal(response.headers());
-                let response =
-                    response.map(|body| MeshBody::new(JudgedBody::new(body, Some(permit), judge), in_flight));
-                match refusal {
-                    Some(pushback) => Ended::Refusal(response, pushback),
-                    None => Ended::Answer(response),
-                }
-            }
-            Err(error) => {
-                let verdict = expected.error(&error);
-                if verdict.outcome == Outcome::Failure || verdict.outcome == Outcome::Overload {
-                    in_flight.failed(Instant::now());
-                }
-                permit.judge(&verdict);
-                if matches!(error, CallError::DeadlinePassed { sent: true, .. }) {
-                    endpoint.suspect();
-                }
-                Ended::Error(error)
-            }
-        }
-    }
-
-    /// Whether a response without a body asks to come again.
-    fn refusal(&self, headers: &HeaderMap) -> Option<Pushback> {
-        let code = Code::from_bytes(headers.get(Status::GRPC_STATUS)?.as_bytes());
-        if !matches!(code, Code::Unavailable | Code::ResourceExhausted) {
-            return None;
-        }
-        Some(match headers.get(PUSHBACK) {
-            None => Pushback::None,
-            Some(value) => match value.to_str().ok().and_then(|text| text.parse::<u32>().ok()) {
-                Some(millis) => Pushback::After(Duration::from_millis(millis.into())),
-                // A negative number, or none at all.
-                None => Pushback::Never,
-            },
-        })
     }
 }
 

@@ -5,13 +5,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::grpc::Body;
-use crate::grpc::Status;
 use http::{Request, Response};
 use tower::Service;
 
 use super::Caller;
 use crate::error::Failed;
+use crate::grpc::{Body, Status};
 use crate::target::Parts;
 
 /// A service for clients that tonic generates. Cheap to clone.

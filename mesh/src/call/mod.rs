@@ -1,11 +1,13 @@
 //! A call: from the channel it is made on, over one try or several, to the end of its response.
 
+mod attempt;
 mod body;
 mod budget;
 mod bulkhead;
 mod caller;
 mod channel;
 mod methods;
+mod pick;
 mod replay;
 
 pub(crate) use body::MeshBody;

@@ -4,11 +4,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use crate::grpc::Body;
-use crate::grpc::Status;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::grpc::{Body, Status};
 
 /// The body of a call, kept for further tries as long as it is small.
 #[derive(Debug)]

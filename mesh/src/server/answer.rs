@@ -4,8 +4,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::grpc::Body;
-use crate::grpc::{Code, Status};
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::{Body as _, Frame};
@@ -15,6 +13,7 @@ use tracing::Span;
 
 use super::call::{Call, code_in};
 use super::{deadline, panic};
+use crate::grpc::{Body, Code, Status};
 use crate::trace;
 
 /// What the code that answers a call runs in.

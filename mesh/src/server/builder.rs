@@ -4,10 +4,6 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::grpc::Body;
-use crate::grpc::NamedService;
-use crate::grpc::RoutesBuilder;
-use crate::grpc::health::HealthServer;
 use http::{Request, Response};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -22,6 +18,8 @@ use super::phase::Phase;
 use super::secure::Secure;
 use super::serve::{DrainReport, Server};
 use super::settings::ServerSettings;
+use crate::grpc::health::HealthServer;
+use crate::grpc::{Body, NamedService, RoutesBuilder};
 use crate::settings::SettingsError;
 
 /// Makes a [`Server`]; from [`Server::builder`].

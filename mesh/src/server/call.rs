@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::grpc::{Code, Status};
 use http::HeaderMap;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::method::Method;
+use crate::grpc::{Code, Status};
 use crate::trace::CallSpan;
 
 /// A call under way. Dropped before it ended, it was canceled: by its caller, or by the end of the drain.

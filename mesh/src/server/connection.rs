@@ -6,7 +6,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::grpc::TcpConnectInfo;
 use http::Extensions;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -20,6 +19,7 @@ use super::phase::{Phase, reached};
 use super::preface::{self, Opened};
 use super::secure::{Secure, Stream};
 use super::settings::ServerSettings;
+use crate::grpc::TcpConnectInfo;
 
 /// What all connections have in common.
 pub(super) struct Connections {

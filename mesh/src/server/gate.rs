@@ -5,10 +5,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::grpc::Body;
-use crate::grpc::MetadataValue;
-use crate::grpc::Routes;
-use crate::grpc::{Code, Status};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -27,6 +23,7 @@ use super::phase::Phase;
 use super::{panic, question};
 use crate::BoxError;
 use crate::deadline::of_headers;
+use crate::grpc::{Body, Code, MetadataValue, Routes, Status};
 use crate::trace;
 
 /// Milliseconds to wait before a call is made again (gRPC's A6, "pushback").

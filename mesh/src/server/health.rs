@@ -3,15 +3,15 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::grpc::health::Health;
-use crate::grpc::health::ServingStatus;
-use crate::grpc::health::{HealthCheckRequest, HealthCheckResponse};
-use crate::grpc::{Request, Response, Status};
 use futures::Stream;
 use futures::stream;
 use tokio::sync::watch;
 
 use super::phase::Phase;
+use crate::grpc::health::Health;
+use crate::grpc::health::ServingStatus;
+use crate::grpc::health::{HealthCheckRequest, HealthCheckResponse};
+use crate::grpc::{Request, Response, Status};
 
 /// Answers for the server as a whole, the empty name, and for each of its services alike.
 ///

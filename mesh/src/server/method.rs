@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crate::grpc::Code;
 use metrics::{Counter, Gauge, Histogram};
 use prost::Message;
 use prost_types::FileDescriptorSet;
@@ -12,6 +11,7 @@ use tokio::time::Instant;
 
 use super::metric_names as names;
 use super::service_time::{ServiceTimes, TooLate};
+use crate::grpc::Code;
 
 /// The label of what is not known.
 const UNKNOWN: &str = "unknown";

@@ -3,9 +3,8 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::grpc::Status;
-
 use super::method::Method;
+use crate::grpc::Status;
 
 /// Runs a handler's step. What it was at is never touched again after a panic, but dropped; so it does not matter
 /// what state the panic left it in.

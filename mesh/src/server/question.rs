@@ -3,14 +3,13 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use crate::grpc::Body;
-use crate::grpc::Status;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_body::{Body as _, Frame};
 use tokio::sync::watch;
 
 use super::phase::{Phase, reached};
+use crate::grpc::{Body, Status};
 
 /// A body that is over when its client says so, or the server stops.
 struct UntilStop {

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use crate::grpc::Code;
 use http::Request;
 use http::uri::Authority;
 
 use super::Context;
 use super::recorder::{Kind, Value, installed};
 use super::span::Recording;
+use crate::grpc::Code;
 use crate::server::code_name as name_of;
 
 /// A call, made or answered, as a span. Dropped before it ended, it was canceled.

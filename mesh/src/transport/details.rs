@@ -3,8 +3,9 @@
 //! tonic panics on a `grpc-status-details-bin` that is not base64, and so a broken server or proxy could bring
 //! down the task of its caller.
 
-use crate::grpc::Status;
 use http::HeaderMap;
+
+use crate::grpc::Status;
 
 /// Takes details away that nobody could read.
 pub(super) fn drop_unreadable(headers: &mut HeaderMap) {

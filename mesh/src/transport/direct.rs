@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::grpc::Body;
-use crate::grpc::Status;
 use http::{Request, Response};
 use tokio::time::Instant;
 use tower::Service;
@@ -18,6 +16,7 @@ use super::exchange::{ExchangeBody, exchange};
 use crate::call::ReplayBody;
 use crate::deadline::Deadline;
 use crate::error::CallError;
+use crate::grpc::{Body, Status};
 
 /// Sends calls over one connection. Always ready.
 #[derive(Clone, Debug)]

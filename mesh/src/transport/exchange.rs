@@ -4,7 +4,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::grpc::Status;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -18,6 +17,7 @@ use crate::call::ReplayBody;
 use crate::classify::is_grpc_answer;
 use crate::deadline::{Deadline, TimedBody, TimedError};
 use crate::error::{CallError, chain, find, was_not_processed};
+use crate::grpc::Status;
 
 pin_project! {
     /// A response's body whose errors say what happened to the call.
