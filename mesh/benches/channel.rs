@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use http::{Request as HttpRequest, Response as HttpResponse};
-use safelight_mesh::{Target, TargetBuilder};
+use safelight_mesh::{MeshChannel, Target, TargetBuilder};
 use safelight_proto::facerecog::identify_client::IdentifyClient;
 use safelight_proto::facerecog::identify_server::{Identify, IdentifyServer};
 use safelight_proto::facerecog::{IdentifyRequest, IdentifyResponse};
@@ -197,7 +197,7 @@ async fn run() {
         tell(&format!("{name}_median"), median(&mut medians[way]), "us");
     }
     let ratio = median(&mut rates[1]) / median(&mut rates[0]);
-    let added = median(&mut medians[1]) - median(&mut medians[0]);
+    let added = added(bare.clone(), one.channel()).await;
     drop((one, three, bare, balanced, servers));
 
     memory().await;
@@ -263,6 +263,27 @@ where
         took
     });
     median(&mut calls.await.unwrap())
+}
+
+/// What the median of a single call grows by, in microseconds: the two ways take turns call by call, so that whatever
+/// else moves the machine moves both.
+async fn added(bare: Channel, ours: MeshChannel) -> f64 {
+    const CALLS: usize = 20_000;
+    let (mut bare, mut ours) = (IdentifyClient::new(bare), IdentifyClient::new(ours));
+    let calls = tokio::spawn(async move {
+        let (mut took_bare, mut took_ours) = (Vec::with_capacity(CALLS), Vec::with_capacity(CALLS));
+        for _ in 0..CALLS {
+            let begun = Instant::now();
+            bare.identify(request()).await.unwrap();
+            let between = Instant::now();
+            ours.identify(request()).await.unwrap();
+            took_bare.push((between - begun).as_secs_f64() * 1e6);
+            took_ours.push(between.elapsed().as_secs_f64() * 1e6);
+        }
+        (took_bare, took_ours)
+    });
+    let (mut took_bare, mut took_ours) = calls.await.unwrap();
+    median(&mut took_ours) - median(&mut took_bare)
 }
 
 /// What an endpoint takes above its connection: live bytes, beside as many connections of hyper's alone.
