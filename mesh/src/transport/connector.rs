@@ -8,11 +8,12 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::SockRef;
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::oneshot;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
+use tokio_util::io::InspectReader;
 
 use super::Origin;
-use super::heard::Heard;
 use crate::Settings;
 use crate::call::ReplayBody;
 use crate::discovery::EndpointAddress;
@@ -20,10 +21,12 @@ use crate::simulation::{Dialer, Wire};
 use crate::tls::ClientTls;
 
 pub(crate) type Sender = http2::SendRequest<ReplayBody>;
-pub(super) type Driver = http2::Connection<TokioIo<Heard<Stream>>, ReplayBody, TokioExecutor>;
+pub(super) type Driver = http2::Connection<TokioIo<Heard>, ReplayBody, TokioExecutor>;
 type Socket = Either<TcpStream, UnixStream>;
 type Plain = Either<Socket, Box<dyn Wire>>;
 type Stream = Either<Plain, TlsStream<Plain>>;
+/// A stream that tells of what is read from it.
+type Heard = InspectReader<Stream, Box<dyn FnMut(&[u8]) + Send>>;
 
 /// Makes connections to the endpoints of a target.
 #[derive(Clone, Debug)]
@@ -101,7 +104,19 @@ impl Connector {
             None => Either::Left(stream),
             Some((tls, name)) => Either::Right(tls.connect(stream, name).await?),
         };
-        let (stream, heard) = Heard::new(stream);
+        let (first, heard) = oneshot::channel();
+        let mut first = Some(first);
+        let stream: Heard = InspectReader::new(
+            stream,
+            Box::new(move |bytes| {
+                if !bytes.is_empty()
+                    && let Some(first) = first.take()
+                {
+                    // Nobody need wait for it.
+                    let _ = first.send(());
+                }
+            }),
+        );
         let (sender, mut driver) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(keepalive)

@@ -6,7 +6,6 @@ mod connector;
 mod details;
 mod direct;
 mod exchange;
-mod heard;
 mod origin;
 
 pub(crate) use connection::{Connection, Link, LinkState, Live};
