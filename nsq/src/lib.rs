@@ -50,9 +50,9 @@ pub use consumer::{
     MessageId,
 };
 pub use error::{
-    ConfigError, ConnectionError, ErrorCode, InvalidMessage, NotSent, PublishError, ServerError,
+    ConfigError, ConnectionError, ErrorCode, FailedAnswer, InvalidMessage, NotSent, PublishError, ServerError,
 };
 pub use frame::{Frame, FrameDecoder, FrameError, RawMessage};
-pub use identify::{ConnectionConfig, Negotiated};
+pub use identify::{AuthSecret, ConnectionConfig, Negotiated};
 pub use name::{Channel, InvalidName, Topic};
 pub use producer::{Producer, ProducerConfig, ProducerState};
