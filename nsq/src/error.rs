@@ -2,11 +2,13 @@
 
 mod connection;
 mod server;
+mod tls;
 
 use std::time::Duration;
 
 pub use connection::ConnectionError;
 pub use server::{ErrorCode, FailedAnswer, ServerError};
+pub use tls::TlsError;
 
 /// A configuration that cannot work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

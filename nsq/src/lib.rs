@@ -50,9 +50,12 @@ pub use consumer::{
     MessageId,
 };
 pub use error::{
-    ConfigError, ConnectionError, ErrorCode, FailedAnswer, InvalidMessage, NotSent, PublishError, ServerError,
+    ConfigError, ConnectionError, ErrorCode, FailedAnswer, InvalidMessage, NotSent, PublishError,
+    ServerError, TlsError,
 };
 pub use frame::{Frame, FrameDecoder, FrameError, RawMessage};
-pub use identify::{AuthSecret, ConnectionConfig, Negotiated};
+pub use identify::{AuthSecret, Authorization, Compressed, Compression, ConnectionConfig, Negotiated};
 pub use name::{Channel, InvalidName, Topic};
 pub use producer::{Producer, ProducerConfig, ProducerState};
+#[cfg(feature = "tls")]
+pub use transport::{TlsConfig, TlsConfigBuilder, TlsConfigError};

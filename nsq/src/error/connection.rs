@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ServerError;
+use super::{ServerError, TlsError};
 use crate::frame::FrameError;
 
 /// Why a connection could not be made, or ended.
@@ -16,7 +16,7 @@ pub enum ConnectionError {
     /// The address could not be resolved, or nobody took the connection there.
     #[error("could not connect to {address}: {source}")]
     Dial {
-        /// `host:port` as configured.
+        /// The address as configured.
         address: String,
         /// The operating system's reason.
         source: Arc<io::Error>,
@@ -24,7 +24,7 @@ pub enum ConnectionError {
     /// Connecting and introducing ourselves took longer than configured.
     #[error("{address} did not answer within {after:?} of connecting")]
     HandshakeTimeout {
-        /// `host:port` as configured.
+        /// The address as configured.
         address: String,
         /// The limit that passed.
         after: Duration,
@@ -47,6 +47,12 @@ pub enum ConnectionError {
     /// A well-formed frame in a place where nsqd would not send it.
     #[error("not nsqd's protocol: {0}")]
     Protocol(&'static str),
+    /// TLS was asked for, and could not be had.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// nsqd wants AUTH, and no secret is configured.
+    #[error("this nsqd wants AUTH, and no secret is configured")]
+    AuthSecretMissing,
     /// nsqd refused us, and closed the connection.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -56,6 +62,15 @@ pub enum ConnectionError {
 
 impl From<io::Error> for ConnectionError {
     fn from(error: io::Error) -> Self {
+        #[cfg(feature = "tls")]
+        if let Some(error) = TlsError::of(&error) {
+            return ConnectionError::Tls(error);
+        }
+        // An nsqd that closes leaves out TLS's own farewell. Frames carry their lengths, so nothing is
+        // taken for complete that was cut off.
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return ConnectionError::Closed;
+        }
         ConnectionError::Io(Arc::new(error))
     }
 }

@@ -3,11 +3,28 @@
 use std::fmt;
 
 use bytes::Bytes;
+use serde::Deserialize;
+
+use crate::error::ConnectionError;
 
 /// The secret that AUTH carries. Its `Debug` output does not contain it, nor does anything this crate
 /// logs.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AuthSecret(Bytes);
+
+/// What nsqd's authorization server says we are, as of AUTH. nsqd asks it again when its answer has grown
+/// old, so rights can be gone at any later PUB or SUB.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Authorization {
+    /// Whose secret it was.
+    pub identity: String,
+    /// Where one can read about them.
+    pub identity_url: String,
+    /// How many rules the rights consist of.
+    pub permission_count: u64,
+}
 
 // === impl AuthSecret ===
 
@@ -41,6 +58,16 @@ impl From<&str> for AuthSecret {
 impl fmt::Debug for AuthSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AuthSecret(..)")
+    }
+}
+
+// === impl Authorization ===
+
+impl Authorization {
+    /// Reads nsqd's answer to AUTH.
+    pub(crate) fn parse(answer: &[u8]) -> Result<Self, ConnectionError> {
+        serde_json::from_slice(answer)
+            .map_err(|_| ConnectionError::Protocol("the answer to AUTH is not its JSON"))
     }
 }
 
