@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::dialer::Dialer;
 use crate::error::{ConfigError, ConnectionError};
 
 /// What nsqd itself assumes where IDENTIFY was answered with a bare `OK`.
@@ -42,6 +43,8 @@ pub struct ConnectionConfig {
     pub reconnect_first: Duration,
     /// The longest wait before connecting again. Default 10 s.
     pub reconnect_longest: Duration,
+    /// Another way to connect than TCP. Default none.
+    pub dialer: Option<Dialer>,
 }
 
 /// What nsqd granted.
@@ -103,6 +106,7 @@ impl Default for ConnectionConfig {
             max_frame_size: 16 * 1024 * 1024,
             reconnect_first: Duration::from_millis(100),
             reconnect_longest: Duration::from_secs(10),
+            dialer: None,
         }
     }
 }
