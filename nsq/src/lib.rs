@@ -35,6 +35,7 @@ mod backoff;
 mod command;
 mod connection;
 mod consumer;
+mod dialer;
 mod error;
 mod frame;
 mod identify;
@@ -49,6 +50,7 @@ pub use consumer::{
     AnswerError, Consumer, ConsumerConfig, ConsumerControl, ConsumerState, ConsumerStats, Drained, Message,
     MessageId,
 };
+pub use dialer::Dialer;
 pub use error::{
     ConfigError, ConnectionError, ErrorCode, FailedAnswer, InvalidMessage, NotSent, PublishError,
     ServerError, TlsError,

@@ -24,7 +24,11 @@ impl Connection {
         config: &ConnectionConfig,
     ) -> Result<(Self, Negotiated), ConnectionError> {
         let handshake = async {
-            let mut connection = Self::over(dial(address).await?, config);
+            let transport = match &config.dialer {
+                Some(dialer) => dialer.dial(address).await?,
+                None => dial(address).await?,
+            };
+            let mut connection = Self::over(transport, config);
             let negotiated = connection.introduce(address, config).await?;
             debug!(nsqd = address, ?negotiated, "connected");
             Ok((connection, negotiated))

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::auth::AuthSecret;
+use crate::dialer::Dialer;
 use crate::error::ConfigError;
 #[cfg(feature = "tls")]
 use crate::transport::TlsConfig;
@@ -70,6 +71,8 @@ pub struct ConnectionConfig {
     pub reconnect_first: Duration,
     /// The longest wait before connecting again. Default 10 s.
     pub reconnect_longest: Duration,
+    /// Another way to connect than TCP or a Unix socket; the layers go on top of it as well. Default none.
+    pub dialer: Option<Dialer>,
 }
 
 /// Which compression to ask nsqd for; it takes one at a time.
@@ -116,6 +119,7 @@ impl Default for ConnectionConfig {
             max_frame_size: 16 * 1024 * 1024,
             reconnect_first: Duration::from_millis(100),
             reconnect_longest: Duration::from_secs(10),
+            dialer: None,
         }
     }
 }
