@@ -5,6 +5,8 @@
 //! from reading its answers.
 
 mod handshake;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod unruly;
 
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};

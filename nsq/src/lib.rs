@@ -61,3 +61,10 @@ pub use name::{Channel, InvalidName, Topic};
 pub use producer::{Producer, ProducerConfig, ProducerState};
 #[cfg(feature = "tls")]
 pub use transport::{TlsConfig, TlsConfigBuilder, TlsConfigError};
+
+/// Lives through one connection to a peer that does what these bytes say; for the fuzz target.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn fuzz_connection(script: &[u8]) {
+    connection::unruly::live_through(script);
+}

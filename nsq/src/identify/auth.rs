@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::Deserialize;
 
+use super::negotiated::object;
 use crate::error::ConnectionError;
 
 /// The secret that AUTH carries. Its `Debug` output does not contain it, nor does anything this crate
@@ -66,8 +67,7 @@ impl fmt::Debug for AuthSecret {
 impl Authorization {
     /// Reads nsqd's answer to AUTH.
     pub(crate) fn parse(answer: &[u8]) -> Result<Self, ConnectionError> {
-        serde_json::from_slice(answer)
-            .map_err(|_| ConnectionError::Protocol("the answer to AUTH is not its JSON"))
+        object(answer).ok_or(ConnectionError::Protocol("the answer to AUTH is not its JSON"))
     }
 }
 

@@ -82,8 +82,9 @@ impl Negotiated {
         let answer: IdentifyAnswer = if answer == b"OK" {
             IdentifyAnswer::default()
         } else {
-            serde_json::from_slice(answer)
-                .map_err(|_| ConnectionError::Protocol("the answer to IDENTIFY is neither OK nor its JSON"))?
+            object(answer).ok_or(ConnectionError::Protocol(
+                "the answer to IDENTIFY is neither OK nor its JSON",
+            ))?
         };
         let compression = match (answer.snappy, answer.deflate) {
             (false, false) => None,
@@ -118,6 +119,15 @@ impl Negotiated {
     }
 }
 
+/// Reads a JSON object. serde would take a list for a struct, too, and an empty one for one that leaves
+/// everything out.
+pub(super) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
+    if !json.starts_with(b"{") {
+        return None;
+    }
+    serde_json::from_slice(json).ok()
+}
+
 #[cfg(test)]
 #[allow(clippy::expect_used)]
 mod tests {
@@ -133,7 +143,9 @@ mod tests {
             (few.max_rdy_count, few.msg_timeout),
             (5, Duration::from_millis(1500))
         );
-        assert!(Negotiated::parse(b"<html>").is_err());
+        for nothing in ["<html>", "[]", "", "null"] {
+            assert!(Negotiated::parse(nothing.as_bytes()).is_err(), "{nothing}");
+        }
     }
 
     #[test]
