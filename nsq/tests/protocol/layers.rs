@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use async_nsq::{Compressed, Compression, ConnectionConfig};
+#[cfg(any(feature = "snappy", feature = "deflate"))]
+use async_nsq::Compression;
+use async_nsq::{Compressed, ConnectionConfig};
 use safelight_testkit::require_nsq;
 
 use crate::support::*;

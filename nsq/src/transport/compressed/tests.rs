@@ -4,6 +4,7 @@
 
 use proptest::prelude::*;
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+#[cfg(feature = "deflate")]
 use tokio_test::{assert_pending, task};
 
 use super::*;
