@@ -225,7 +225,7 @@ async fn heartbeats_wait_for_their_answer_until_the_handshake_is_over() {
     let mut heard = Vec::new();
     nsqd.read_to_end(&mut heard).await.unwrap();
     let heard = String::from_utf8_lossy(&heard);
-    assert!(heard.ends_with("AUTH\n\0\0\0\x01sNOP\n"), "{heard}");
+    assert!(heard.ends_with("}AUTH\n\0\0\0\x01sNOP\n"), "{heard}");
 }
 
 /// Frames as nsqd sends them, some broken, cut into what an unruly peer says at a time.
