@@ -42,6 +42,8 @@ mod identify;
 mod lookup;
 mod name;
 mod producer;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod transport;
 mod write_queue;
 

@@ -1,0 +1,5 @@
+//! The client against the scripted nsqd, under paused time: the exact order of commands.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod mocked;
+mod support;
