@@ -54,9 +54,9 @@ pub use consumer::{
 };
 pub use dialer::Dialer;
 pub use error::{
-    ConfigError, ConnectionError, ErrorCode, InvalidMessage, NotSent, PublishError, ServerError,
+    ConfigError, ConnectionError, ErrorCode, FailedAnswer, InvalidMessage, NotSent, PublishError, ServerError,
 };
 pub use frame::{Frame, FrameDecoder, FrameError, RawMessage};
-pub use identify::{ConnectionConfig, Negotiated};
+pub use identify::{AuthSecret, ConnectionConfig, Negotiated};
 pub use name::{Channel, InvalidName, Topic};
 pub use producer::{Producer, ProducerConfig, ProducerState};

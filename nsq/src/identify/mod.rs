@@ -1,9 +1,13 @@
 //! Introducing ourselves: what we ask of nsqd, and what it grants.
 
+mod auth;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+pub use auth::AuthSecret;
 
 use crate::dialer::Dialer;
 use crate::error::{ConfigError, ConnectionError};
