@@ -49,8 +49,8 @@ mod write_queue;
 
 pub use backoff::Backoff;
 pub use consumer::{
-    AnswerError, Consumer, ConsumerConfig, ConsumerControl, ConsumerState, ConsumerStats, Drained, Message,
-    MessageId,
+    AnswerError, BackoffPolicy, BackoffState, Consumer, ConsumerConfig, ConsumerControl, ConsumerState,
+    ConsumerStats, DeadLetters, Drained, Failure, Message, MessageId, RefusedAnswer, RefusedBy, RunConfig,
 };
 pub use dialer::Dialer;
 pub use error::{

@@ -69,3 +69,14 @@ pub(crate) async fn until_story(nsqd: &MockNsqd, expected: &[&str]) {
     let told = told.await;
     assert!(told.is_ok(), "told {:?}, expected {expected:?}", story(nsqd));
 }
+
+/// Waits until the mock has been told this, whatever else.
+pub(crate) async fn until_told(nsqd: &MockNsqd, line: &str) {
+    let mut reader = nsqd.clone();
+    let told = timeout(LONG, async {
+        while !story(nsqd).iter().any(|told| told == line) {
+            reader.next_command().await;
+        }
+    });
+    assert!(told.await.is_ok(), "never told {line}: {:?}", story(nsqd));
+}
