@@ -50,7 +50,8 @@ mod write_queue;
 pub use backoff::Backoff;
 pub use consumer::{
     AnswerError, BackoffPolicy, BackoffState, Consumer, ConsumerConfig, ConsumerControl, ConsumerState,
-    ConsumerStats, DeadLetters, Drained, Failure, Message, MessageId, RefusedAnswer, RefusedBy, RunConfig,
+    ConsumerStats, DeadLetters, Drained, Failure, Message, MessageId, NsqdState, RefusedAnswer, RefusedBy,
+    RunConfig,
 };
 pub use dialer::Dialer;
 pub use error::{

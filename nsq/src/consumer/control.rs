@@ -10,7 +10,7 @@ use super::coordinator::Closing;
 use super::flow::Wishes;
 use super::link::Shared;
 use super::refusal::RefusedAnswer;
-use super::state::{ConsumerState, Drained};
+use super::state::{ConsumerState, Drained, NsqdState};
 use super::stats::ConsumerStats;
 
 /// A handle on a [`Consumer`](super::Consumer) for those who do not read its messages. Cheap to clone.
@@ -83,6 +83,11 @@ impl ConsumerControl {
     /// How many messages have arrived and are not answered: those handed out, and those that wait to be.
     pub fn in_flight(&self) -> usize {
         self.shared.flow.in_flight()
+    }
+
+    /// How every connection is doing, in the order of their addresses.
+    pub fn connections(&self) -> Vec<NsqdState> {
+        self.shared.flow.connections()
     }
 
     /// The answers and touches that did not count, from now on. A listener that lags behind by more than

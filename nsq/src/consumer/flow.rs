@@ -16,6 +16,7 @@ use tracing::{debug, trace};
 
 use super::link::{Gauge, LinkCommand};
 use super::rdy::{Gate, Shares};
+use super::state::NsqdState;
 use super::throttle::{BackoffPolicy, BackoffState, Throttle, Verdict};
 
 /// What the user wants, as set by [`ConsumerControl`](super::ConsumerControl).
@@ -42,6 +43,7 @@ struct Inner {
 /// A connection whose RDY is steered.
 #[derive(Debug)]
 pub(super) struct FlowLink {
+    pub(super) address: String,
     pub(super) commands: mpsc::UnboundedSender<LinkCommand>,
     pub(super) gauge: Arc<Gauge>,
 }
@@ -103,6 +105,14 @@ impl Flow {
             .sum()
     }
 
+    /// How every connection is doing, by address.
+    pub(super) fn connections(&self) -> Vec<NsqdState> {
+        let inner = self.lock();
+        let mut connections: Vec<NsqdState> = inner.connections.values().map(FlowLink::state).collect();
+        connections.sort_unstable_by(|left, right| left.nsqd.cmp(&right.nsqd));
+        connections
+    }
+
     /// Gives everyone the RDY that is right now.
     pub(super) fn rebalance(&self, now: Instant) -> Outlook {
         let mut inner = self.lock();
@@ -148,6 +158,19 @@ impl Flow {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing under the lock can panic half-way.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl FlowLink ===
+
+impl FlowLink {
+    fn state(&self) -> NsqdState {
+        NsqdState {
+            nsqd: self.address.clone(),
+            rdy: self.gauge.target.load(Ordering::Relaxed),
+            in_flight: self.gauge.in_flight.load(Ordering::Relaxed),
+            received: self.gauge.received.load(Ordering::Relaxed),
+        }
     }
 }
 

@@ -252,6 +252,7 @@ impl Link {
             generation,
             max_rdy,
             flow: FlowLink {
+                address: self.address.clone(),
                 commands: sender,
                 gauge: gauge.clone(),
             },

@@ -23,7 +23,7 @@ pub use control::ConsumerControl;
 pub use handler::{DeadLetters, Failure, RunConfig};
 pub use message::{AnswerError, Message, MessageId};
 pub use refusal::{RefusedAnswer, RefusedBy};
-pub use state::{ConsumerState, Drained};
+pub use state::{ConsumerState, Drained, NsqdState};
 pub use stats::ConsumerStats;
 pub use stream::Consumer;
 pub use throttle::{BackoffPolicy, BackoffState};

@@ -153,6 +153,7 @@ impl Shares {
         }
         let exposed: u32 = self.ring.iter().map(Share::exposure).fold(0, u32::saturating_add);
         let mut free = self.max_in_flight.saturating_sub(exposed);
+        let crowded = self.is_crowded();
         for (share, &target) in self.ring.iter_mut().zip(&targets) {
             let exposure = share.exposure();
             let affordable = target.min(exposure.saturating_add(free));
@@ -163,6 +164,11 @@ impl Shares {
                     connection: share.id,
                     rdy: affordable,
                 });
+            }
+            if crowded && share.rdy < target {
+                // Those behind could be raised again for nothing, out of what they still expose, and if they
+                // were, one round after the other, this one's turn would never come.
+                break;
             }
         }
         changes

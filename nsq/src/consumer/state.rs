@@ -23,6 +23,20 @@ pub struct ConsumerState {
     pub last_error: Option<ConnectionError>,
 }
 
+/// How the connection to one nsqd is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NsqdState {
+    /// `host:port`, as configured or discovered.
+    pub nsqd: String,
+    /// Its share of `max_in_flight`, as last told to it.
+    pub rdy: u32,
+    /// Messages that have arrived and are not answered.
+    pub in_flight: u32,
+    /// Messages received on this connection.
+    pub received: u64,
+}
+
 /// How a close went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]

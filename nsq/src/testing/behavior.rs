@@ -142,7 +142,7 @@ impl Behavior {
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.lock().in_flight.len()
+        self.lock().live_in_flight()
     }
 
     pub(super) fn most_in_flight(&self) -> usize {

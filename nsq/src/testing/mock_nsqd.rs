@@ -147,7 +147,8 @@ impl MockNsqd {
         self.behavior.depth()
     }
 
-    /// How many messages are delivered and not answered.
+    /// How many messages are delivered and not answered, on connections that are there. Those of a
+    /// connection that is gone wait for their timeout.
     pub fn in_flight(&self) -> usize {
         self.behavior.in_flight()
     }

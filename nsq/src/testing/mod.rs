@@ -53,6 +53,7 @@
 
 mod behavior;
 mod client_command;
+mod latency;
 mod mock_message;
 mod mock_nsqd;
 mod network;

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{DuplexStream, duplex};
 
 use super::behavior::Behavior;
+use super::latency::relay;
 use super::mock_nsqd::MockNsqd;
 use super::wire::serve;
 use crate::dialer::Dialer;
@@ -19,7 +21,13 @@ const PIPE: usize = 64 * 1024;
 /// An address without a mock refuses connections.
 #[derive(Debug, Clone, Default)]
 pub struct MockNetwork {
-    nsqds: Arc<Mutex<BTreeMap<String, Arc<Behavior>>>>,
+    parts: Arc<Mutex<Parts>>,
+}
+
+#[derive(Debug, Default)]
+struct Parts {
+    nsqds: BTreeMap<String, Arc<Behavior>>,
+    latency: Duration,
 }
 
 // === impl MockNetwork ===
@@ -33,9 +41,14 @@ impl MockNetwork {
     /// The nsqd at this address; the first call with an address puts one there.
     pub fn nsqd(&self, address: impl Into<String>) -> MockNsqd {
         let address = address.into();
-        let mut nsqds = self.nsqds.lock().unwrap_or_else(PoisonError::into_inner);
-        let behavior = nsqds.entry(address.clone()).or_default().clone();
+        let mut parts = self.lock();
+        let behavior = parts.nsqds.entry(address.clone()).or_default().clone();
         MockNsqd::new(address, behavior)
+    }
+
+    /// How long everything sent is under way, each way, on connections made from now on. Default no time.
+    pub fn set_latency(&self, latency: Duration) {
+        self.lock().latency = latency;
     }
 
     /// For [`ConnectionConfig::dialer`](crate::ConnectionConfig::dialer).
@@ -48,11 +61,21 @@ impl MockNetwork {
     }
 
     fn connect(&self, address: &str) -> io::Result<DuplexStream> {
-        let nsqds = self.nsqds.lock().unwrap_or_else(PoisonError::into_inner);
-        let behavior = nsqds.get(address).filter(|behavior| !behavior.refuses());
+        let parts = self.lock();
+        let behavior = parts.nsqds.get(address).filter(|behavior| !behavior.refuses());
         let behavior = behavior.ok_or(io::ErrorKind::ConnectionRefused)?.clone();
-        let (client, server) = duplex(PIPE);
+        let (client, mut server) = duplex(PIPE);
+        if !parts.latency.is_zero() {
+            let (near, far) = duplex(PIPE);
+            tokio::spawn(relay(server, near, parts.latency));
+            server = far;
+        }
         tokio::spawn(serve(server, behavior));
         Ok(client)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Parts> {
+        // Nothing under the lock can panic half-way.
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -137,6 +137,9 @@ async fn backing_off_stops_every_connection_and_only_one_is_tested() {
     config.max_in_flight = 6;
     config.backoff = BackoffPolicy::exponential();
     let mut consumer = Consumer::start(config).unwrap();
+    for nsqd in &nsqds {
+        until_told(nsqd, "RDY 2").await;
+    }
     let failed = Instant::now();
     nsqds[1].publish("bad");
     next(&mut consumer)

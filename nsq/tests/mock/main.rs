@@ -6,4 +6,5 @@ mod backoff;
 mod closing;
 mod handling;
 mod mocked;
+mod simulation;
 mod support;

@@ -194,6 +194,32 @@ proptest! {
         }
         prop_assert_eq!(had_a_turn.len() as u64, connections);
     }
+
+    #[test]
+    fn turns_that_begin_at_odd_times_leave_nobody_out(
+        slots in 1_u32..6,
+        pauses in prop::collection::vec(0_u64..300, 2..8),
+    ) {
+        prop_assume!((slots as usize) < pauses.len());
+        let mut now = Instant::now();
+        let mut shares = shares(slots);
+        for (id, &pause) in pauses.iter().enumerate() {
+            shares.add(id as u64, 2500, now);
+            let end = now + Duration::from_millis(pause);
+            while now < end {
+                shares.rebalance(now);
+                now = shares.next_change().map_or(end, |at| at.min(end));
+            }
+        }
+        let mut had_a_turn = std::collections::BTreeSet::new();
+        // Every round takes a turn and the time until its end has settled.
+        let end = now + (IDLE_TURN + SETTLING) * pauses.len() as u32;
+        while now < end {
+            had_a_turn.extend(shares.rebalance(now).iter().filter(|change| change.rdy > 0).map(|change| change.connection));
+            now = shares.next_change().unwrap();
+        }
+        prop_assert_eq!(had_a_turn.len(), pauses.len());
+    }
 }
 
 #[test]

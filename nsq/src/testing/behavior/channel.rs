@@ -173,7 +173,7 @@ impl State {
                 deadline,
             };
             self.in_flight.insert(id, delivery);
-            self.most_in_flight = self.most_in_flight.max(self.in_flight.len());
+            self.most_in_flight = self.most_in_flight.max(self.live_in_flight());
         }
     }
 
@@ -288,6 +288,13 @@ impl State {
         } else {
             self.alarm(delay, Alarm::Due { id, message });
         }
+    }
+
+    /// Those of clients that are there.
+    pub(super) fn live_in_flight(&self) -> usize {
+        let held = self.in_flight.values();
+        held.filter(|held| self.clients.contains_key(&held.connection))
+            .count()
     }
 
     fn in_flight_of(&self, connection: usize) -> usize {
