@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use futures::FutureExt;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 use tracing::{Instrument, debug, error, info_span, warn};
 
 use super::Consumer;
@@ -218,17 +218,17 @@ where
 
     /// Touches the message for as long as that helps; never ends.
     async fn keep(&self, message: &Message) -> Infallible {
-        while self.config.touch {
-            let deadline = message.deadline();
-            if deadline >= message.latest_deadline() {
+        if !self.config.touch {
+            return pending().await;
+        }
+        while message.deadline() < message.latest_deadline() {
+            sleep_until(message.deadline() - message.msg_timeout() / 2).await;
+            if message.is_expired() {
+                // Nothing is left to be kept.
                 break;
             }
-            sleep_until(deadline - message.msg_timeout() / 2).await;
             if let Err(error) = message.touch() {
                 debug!(%error, "not touched");
-                break;
-            }
-            if message.deadline() <= Instant::now() {
                 break;
             }
         }

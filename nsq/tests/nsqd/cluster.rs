@@ -76,7 +76,7 @@ async fn until_ready(nsqds: &[(SocketAddr, u64)]) -> Duration {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consumption_goes_on_while_one_nsqd_and_one_nsqlookupd_of_two_go_and_come_back() {
     require_nsq!();
-    let mut lookupds = vec![NsqLookupd::start().await, NsqLookupd::start().await];
+    let mut lookupds = [NsqLookupd::start().await, NsqLookupd::start().await];
     let known_to = lookupds.iter().map(NsqLookupd::tcp_address).collect();
     let options = NsqdOptions {
         lookupd: known_to,
