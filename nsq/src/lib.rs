@@ -42,13 +42,16 @@ mod identify;
 mod lookup;
 mod name;
 mod producer;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod transport;
 mod write_queue;
 
 pub use backoff::Backoff;
 pub use consumer::{
-    AnswerError, Consumer, ConsumerConfig, ConsumerControl, ConsumerState, ConsumerStats, Drained, Message,
-    MessageId,
+    AnswerError, BackoffPolicy, BackoffState, Consumer, ConsumerConfig, ConsumerControl, ConsumerState,
+    ConsumerStats, DeadLetters, Drained, Failure, Message, MessageId, NsqdState, RefusedAnswer, RefusedBy,
+    RunConfig,
 };
 pub use dialer::Dialer;
 pub use error::{

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::throttle::BackoffPolicy;
 use crate::error::ConfigError;
 use crate::identify::ConnectionConfig;
 use crate::name::{Channel, Topic};
@@ -34,6 +35,8 @@ pub struct ConsumerConfig {
     pub idle_turn: Duration,
     /// The same for one that has messages. Default 5 s.
     pub busy_turn: Duration,
+    /// What becomes of the flow when messages fail. Default off.
+    pub backoff: BackoffPolicy,
     /// How connections are made and kept.
     pub connection: ConnectionConfig,
 }
@@ -55,6 +58,7 @@ impl ConsumerConfig {
             settling_time: Duration::from_millis(100),
             idle_turn: Duration::from_millis(100),
             busy_turn: Duration::from_secs(5),
+            backoff: BackoffPolicy::Off,
             connection: ConnectionConfig::default(),
         }
     }
@@ -94,6 +98,7 @@ impl ConsumerConfig {
         )?;
         rule(!self.idle_turn.is_zero(), "idle_turn", "more than nothing")?;
         rule(!self.busy_turn.is_zero(), "busy_turn", "more than nothing")?;
+        self.backoff.validate()?;
         self.connection.validate()
     }
 }

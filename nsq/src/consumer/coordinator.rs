@@ -3,30 +3,27 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
-use tracing::trace;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{info, trace};
 
-use super::link::{Gauge, Lifetime, Link, LinkCommand, LinkEvent, Shared};
-use super::rdy::Shares;
+use super::flow::Wishes;
+use super::link::{Lifetime, Link, LinkEvent, Shared};
 use super::{ConsumerState, Drained};
 use crate::error::ConnectionError;
 
-/// What the user wants, as set by [`ConsumerControl`](super::ConsumerControl).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Wishes {
-    pub(super) max_in_flight: u32,
-    pub(super) paused: bool,
-}
+/// After the deadline of a drain, how long the last requeues may take to be written.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Asks for an orderly end.
-#[derive(Debug)]
-pub(super) struct CloseRequest {
-    /// `None`: as long as the messages' own deadlines allow.
-    pub(super) deadline: Option<Instant>,
-    pub(super) drained: oneshot::Sender<Drained>,
+/// Whether an orderly end was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closing {
+    No,
+    /// With a deadline, or for as long as the messages' own deadlines allow.
+    Asked(Option<Instant>),
 }
 
 pub(super) struct Coordinator {
@@ -36,7 +33,6 @@ pub(super) struct Coordinator {
     /// Asks the discovery for a poll soon.
     hint: Arc<Notify>,
     state: watch::Sender<ConsumerState>,
-    shares: Shares,
     entries: HashMap<String, Entry>,
     links: JoinSet<String>,
     events: mpsc::UnboundedReceiver<(String, LinkEvent)>,
@@ -47,13 +43,8 @@ pub(super) struct Coordinator {
 /// One nsqd.
 struct Entry {
     lifetime: watch::Sender<Lifetime>,
-    connected: Option<Connected>,
-}
-
-struct Connected {
-    generation: u64,
-    commands: mpsc::UnboundedSender<LinkCommand>,
-    gauge: Arc<Gauge>,
+    /// The generation of its connection.
+    connected: Option<u64>,
 }
 
 // === impl Coordinator ===
@@ -66,15 +57,6 @@ impl Coordinator {
         hint: Arc<Notify>,
         state: watch::Sender<ConsumerState>,
     ) -> Self {
-        let config = &shared.config;
-        // A lowered RDY is settled when what nsqd gathered before it has been written and read.
-        let settling_time = config.connection.output_buffer_timeout + config.settling_time;
-        let shares = Shares::new(
-            config.max_in_flight,
-            settling_time,
-            config.idle_turn,
-            config.busy_turn,
-        );
         let (event_sender, events) = mpsc::unbounded_channel();
         Self {
             shared,
@@ -82,7 +64,6 @@ impl Coordinator {
             found,
             hint,
             state,
-            shares,
             entries: HashMap::new(),
             links: JoinSet::new(),
             events,
@@ -91,38 +72,41 @@ impl Coordinator {
         }
     }
 
-    /// Runs until the close request comes (or its sender is dropped) and is done.
-    pub(super) async fn run(mut self, close: oneshot::Receiver<CloseRequest>) {
+    /// Runs until an end is asked for and everything is done.
+    pub(super) async fn run(mut self, mut closing: watch::Receiver<Closing>) {
         self.update_links();
         self.apply_wishes();
-        let request = self.steer(close).await;
+        self.steer(closing.clone()).await;
+        let finished_before = self.shared.counters.finished.load(Ordering::Relaxed);
         self.shared.inbox.close();
         for entry in self.entries.values() {
             entry.lifetime.send_replace(Lifetime::UntilDrained);
         }
         self.publish_state();
-        let deadline = request.as_ref().and_then(|request| request.deadline);
-        let abandoned = self.drain(deadline).await;
+        self.drain(&mut closing).await;
+        let finished = self.shared.counters.finished.load(Ordering::Relaxed) - finished_before;
+        let drained = Drained {
+            finished: usize::try_from(finished).unwrap_or(usize::MAX),
+            requeued: self.shared.given_back.load(Ordering::Relaxed),
+            abandoned: self.shared.abandoned.load(Ordering::Relaxed),
+        };
+        info!(?drained, "consumer closed");
         self.state.send_modify(|state| {
             state.connected = 0;
             state.closed = true;
+            state.drained = Some(drained);
         });
-        if let Some(request) = request {
-            let requeued = self.shared.given_back.load(Ordering::Relaxed);
-            // Whoever asked may have stopped waiting.
-            let _ = request.drained.send(Drained { requeued, abandoned });
-        }
     }
 
-    /// Normal operation; ends with the close request, or without one when the consumer is gone.
-    async fn steer(&mut self, mut close: oneshot::Receiver<CloseRequest>) -> Option<CloseRequest> {
+    /// Normal operation, until an end is asked for.
+    async fn steer(&mut self, mut closing: watch::Receiver<Closing>) {
         loop {
-            self.rebalance();
+            let next_change = self.rebalance();
             self.publish_state();
-            let next_change = self.shares.next_change();
             let wake_at = next_change.unwrap_or_else(Instant::now);
             tokio::select! {
-                request = &mut close => return request.ok(),
+                // An error means that nobody is left who could want anything else.
+                _ = closing.wait_for(|closing| *closing != Closing::No) => return,
                 Some((address, event)) = self.events.recv() => self.take(&address, event),
                 Some(ended) = self.links.join_next() => self.forget(ended.ok()),
                 Ok(()) = self.found.changed() => self.update_links(),
@@ -133,29 +117,29 @@ impl Coordinator {
         }
     }
 
-    /// Waits for all links to end, and ends them at the deadline; gives back how many messages were
-    /// unanswered then.
-    async fn drain(&mut self, deadline: Option<Instant>) -> usize {
-        let all_ended = async {
-            while let Some(ended) = self.links.join_next().await {
-                trace!(nsqd = ?ended.ok(), "link ended");
+    /// Waits for all links to end, and ends them at the deadline, which may still be brought forward.
+    async fn drain(&mut self, closing: &mut watch::Receiver<Closing>) {
+        loop {
+            let deadline = match *closing.borrow_and_update() {
+                Closing::Asked(deadline) => deadline,
+                Closing::No => None,
+            };
+            let at = deadline.unwrap_or_else(Instant::now);
+            tokio::select! {
+                ended = self.links.join_next() => match ended {
+                    Some(ended) => trace!(nsqd = ?ended.ok(), "link ended"),
+                    None => return,
+                },
+                Ok(()) = closing.changed() => {}
+                () = sleep_until(at), if deadline.is_some() => break,
             }
-        };
-        let Some(deadline) = deadline else {
-            all_ended.await;
-            return 0;
-        };
-        tokio::select! {
-            () = all_ended => return 0,
-            () = sleep_until(deadline) => {}
         }
-        let connected = self.entries.values().filter_map(|entry| entry.connected.as_ref());
-        let abandoned = connected
-            .map(|connected| connected.gauge.in_flight.load(Ordering::Relaxed) as usize)
-            .sum();
-        self.shared.kill.cancel();
-        while self.links.join_next().await.is_some() {}
-        abandoned
+        self.shared.late.cancel();
+        let ended = async { while self.links.join_next().await.is_some() {} };
+        if timeout(LAST_WORDS, ended).await.is_err() {
+            self.shared.kill.cancel();
+            while self.links.join_next().await.is_some() {}
+        }
     }
 
     fn take(&mut self, address: &str, event: LinkEvent) {
@@ -166,19 +150,14 @@ impl Coordinator {
             LinkEvent::Connected {
                 generation,
                 max_rdy,
-                commands,
-                gauge,
+                flow,
             } => {
-                self.shares.add(generation, max_rdy, Instant::now());
-                entry.connected = Some(Connected {
-                    generation,
-                    commands,
-                    gauge,
-                });
+                self.shared.flow.add(generation, max_rdy, flow);
+                entry.connected = Some(generation);
             }
             LinkEvent::Lost { generation, error } => {
                 if let Some(generation) = generation {
-                    self.shares.remove(generation);
+                    self.shared.flow.remove(generation);
                 }
                 entry.connected = None;
                 self.shared
@@ -194,8 +173,8 @@ impl Coordinator {
     /// A link has ended by itself, as nsqlookupd no longer names its nsqd.
     fn forget(&mut self, address: Option<String>) {
         let entry = address.and_then(|address| self.entries.remove(&address));
-        if let Some(connected) = entry.and_then(|entry| entry.connected) {
-            self.shares.remove(connected.generation);
+        if let Some(generation) = entry.and_then(|entry| entry.connected) {
+            self.shared.flow.remove(generation);
         }
         // It may have been named again in the meantime.
         self.update_links();
@@ -243,30 +222,17 @@ impl Coordinator {
 
     fn apply_wishes(&mut self) {
         let wishes = *self.wishes.borrow_and_update();
-        self.shares.set_max_in_flight(wishes.max_in_flight);
-        self.shares.set_paused(wishes.paused);
+        self.shared.flow.apply(wishes);
     }
 
-    fn rebalance(&mut self) {
+    /// Gives everyone the RDY that is right now; tells when to look again.
+    fn rebalance(&mut self) -> Option<Instant> {
         // Before the gauges are read: an answer from now on wakes us, one before is read here.
         let wanted = &self.shared.signal.wanted;
         wanted.store(true, Ordering::Release);
-        let now = Instant::now();
-        for connected in self.entries.values().filter_map(|entry| entry.connected.as_ref()) {
-            let in_flight = connected.gauge.in_flight.load(Ordering::Acquire);
-            let received = connected.gauge.received.load(Ordering::Relaxed);
-            self.shares
-                .observe(connected.generation, in_flight, received, now);
-        }
-        for change in self.shares.rebalance(now) {
-            let mut connected = self.entries.values().filter_map(|entry| entry.connected.as_ref());
-            if let Some(connected) = connected.find(|connected| connected.generation == change.connection) {
-                trace!(generation = change.connection, rdy = change.rdy, "RDY");
-                // A connection lost just now is removed by its event.
-                let _ = connected.commands.send(LinkCommand::Ready(change.rdy));
-            }
-        }
-        wanted.store(self.shares.waits_for_answers(), Ordering::Release);
+        let outlook = self.shared.flow.rebalance(Instant::now());
+        wanted.store(outlook.waits_for_answers, Ordering::Release);
+        outlook.next_change
     }
 
     fn publish_state(&self) {
@@ -279,7 +245,9 @@ impl Coordinator {
             known: self.entries.len(),
             connected,
             paused: self.wishes.borrow().paused,
+            backoff: self.shared.flow.backoff(),
             closed: false,
+            drained: None,
             last_error: self.last_error.clone(),
         };
         self.state.send_if_modified(|state| {

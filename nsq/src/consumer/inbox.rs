@@ -4,12 +4,14 @@
 //! its RDY allows, and what has passed its deadline here, so that nsqd sends it again, is thrown out.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use futures::task::AtomicWaker;
 
 use super::message::Message;
+use super::stats::Counters;
 
 /// Many connections put in, one reader takes out.
 #[derive(Default)]
@@ -40,7 +42,7 @@ impl Inbox {
     }
 
     /// The next message whose deadline has not passed; `None` once closed.
-    pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+    pub(super) fn poll_next(&self, cx: &mut Context<'_>, counters: &Counters) -> Poll<Option<Message>> {
         // Registered before looking, so that what is put in after the look wakes us.
         self.reader.register(cx.waker());
         let mut queue = self.lock();
@@ -50,6 +52,9 @@ impl Inbox {
         let expired = queue.take_expired();
         let next = queue.messages.pop_front();
         drop(queue);
+        counters
+            .expired
+            .fetch_add(expired.len() as u64, Ordering::Relaxed);
         expired.into_iter().for_each(Message::forget);
         next.map_or(Poll::Pending, |message| Poll::Ready(Some(message)))
     }

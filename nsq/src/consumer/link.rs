@@ -1,33 +1,58 @@
 //! One nsqd of a consumer: connects, subscribes, and connects again when the connection is lost.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{Instrument, info, info_span, warn};
 
 use super::ConsumerConfig;
+use super::flow::{Flow, FlowLink};
 use super::inbox::Inbox;
-use super::message::{MessageId, Origin};
+use super::message::{AnswerError, MessageId, Origin};
+use super::rdy::Shares;
+use super::refusal::RefusedAnswer;
 use super::session::Session;
 use super::stats::Counters;
+use super::throttle::Verdict;
 use crate::backoff::Backoff;
 use crate::command::Command;
 use crate::connection::Connection;
 use crate::error::ConnectionError;
 use crate::identify::Negotiated;
 
+/// How far behind a listener to refusals may be.
+const REFUSALS_KEPT: usize = 256;
+
 /// What a connection's task is told: by messages and by the coordinator.
 #[derive(Debug)]
 pub(super) enum LinkCommand {
-    Ready(u32),
-    Finish(MessageId),
-    Requeue { id: MessageId, delay: Duration },
-    Touch { id: MessageId, deadline: Instant },
+    /// The gauge's target has changed.
+    Ready,
+    Finish {
+        id: MessageId,
+        confirm: Option<Confirm>,
+    },
+    Requeue {
+        id: MessageId,
+        /// Tells this delivery from others of the same message.
+        attempts: u16,
+        delay: Duration,
+        verdict: Verdict,
+    },
+    Touch {
+        id: MessageId,
+        attempts: u16,
+        deadline: Instant,
+    },
 }
+
+/// Where nsqd's word on a FIN is to go.
+pub(super) type Confirm = oneshot::Sender<Result<(), AnswerError>>;
 
 /// What a link tells the coordinator.
 #[derive(Debug)]
@@ -35,8 +60,7 @@ pub(super) enum LinkEvent {
     Connected {
         generation: u64,
         max_rdy: u32,
-        commands: mpsc::UnboundedSender<LinkCommand>,
-        gauge: Arc<Gauge>,
+        flow: FlowLink,
     },
     Lost {
         generation: Option<u64>,
@@ -55,9 +79,11 @@ pub(super) enum Lifetime {
     UntilDrained,
 }
 
-/// What the coordinator reads of a connection.
+/// What others read and write of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Gauge {
+    /// The RDY it should have. Written under the lock of the flow; the connection's task sends it.
+    pub(super) target: AtomicU32,
     pub(super) in_flight: AtomicU32,
     pub(super) received: AtomicU64,
 }
@@ -75,9 +101,16 @@ pub(super) struct Shared {
     pub(super) inbox: Inbox,
     pub(super) counters: Counters,
     pub(super) signal: AnswerSignal,
+    pub(super) flow: Flow,
+    /// Answers that did not count.
+    pub(super) refusals: broadcast::Sender<RefusedAnswer>,
     pub(super) generations: AtomicU64,
     /// Messages requeued at the end, as nobody had begun with them.
     pub(super) given_back: AtomicUsize,
+    /// Messages requeued at the end although somebody held them.
+    pub(super) abandoned: AtomicUsize,
+    /// The drain's deadline has passed: everything left is requeued.
+    pub(super) late: CancellationToken,
     /// Ends everything at once.
     pub(super) kill: CancellationToken,
 }
@@ -87,6 +120,42 @@ pub(super) struct Link {
     pub(super) shared: Arc<Shared>,
     pub(super) lifetime: watch::Receiver<Lifetime>,
     pub(super) events: mpsc::UnboundedSender<(String, LinkEvent)>,
+}
+
+// === impl Shared ===
+
+impl Shared {
+    pub(super) fn new(config: ConsumerConfig) -> Self {
+        // A lowered RDY is settled when what nsqd gathered before it has been written and read.
+        let settling_time = config.connection.output_buffer_timeout + config.settling_time;
+        let shares = Shares::new(
+            config.max_in_flight,
+            settling_time,
+            config.idle_turn,
+            config.busy_turn,
+        );
+        Self {
+            flow: Flow::new(shares, config.backoff),
+            config,
+            inbox: Inbox::default(),
+            counters: Counters::default(),
+            signal: AnswerSignal::default(),
+            refusals: broadcast::Sender::new(REFUSALS_KEPT),
+            generations: AtomicU64::new(0),
+            given_back: AtomicUsize::new(0),
+            abandoned: AtomicUsize::new(0),
+            late: CancellationToken::new(),
+            kill: CancellationToken::new(),
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
 }
 
 // === impl Link ===
@@ -182,8 +251,11 @@ impl Link {
         let connected = LinkEvent::Connected {
             generation,
             max_rdy,
-            commands: sender,
-            gauge: gauge.clone(),
+            flow: FlowLink {
+                address: self.address.clone(),
+                commands: sender,
+                gauge: gauge.clone(),
+            },
         };
         // The coordinator may be gone; then the lifetime is over too.
         let _ = self.events.send((self.address.clone(), connected));
@@ -195,7 +267,8 @@ impl Link {
             commands,
             gauge.clone(),
         );
-        let ended = session.run(&mut self.lifetime).await;
+        let span = info_span!("nsq_consumer", nsqd = %self.address, generation);
+        let ended = session.run(&mut self.lifetime).instrument(span).await;
         // From here on, answers to what this connection brought are refused, and nobody is handed more.
         drop(session);
         for message in self.shared.inbox.take_from(generation) {

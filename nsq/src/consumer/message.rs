@@ -2,14 +2,16 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::link::LinkCommand;
+use super::throttle::Verdict;
+use crate::error::ServerError;
 use crate::frame::RawMessage;
 
 /// The name of a message on the nsqd that holds it: 16 bytes, hexadecimal digits with today's nsqd.
@@ -24,6 +26,12 @@ pub enum AnswerError {
     /// message comes again when its deadline has passed.
     #[error("the connection that brought the message is lost; it will be delivered again")]
     ConnectionLost,
+    /// nsqd had given the message up, as its deadline had passed; it will be delivered again.
+    #[error("nsqd refused the answer: {0}")]
+    Refused(ServerError),
+    /// The connection ended before nsqd's word on the answer came. The message may be done, or come again.
+    #[error("the connection was lost before the answer was confirmed; the message may come again")]
+    Unconfirmed,
 }
 
 /// A message that waits for its answer.
@@ -37,7 +45,7 @@ pub struct Message {
     /// The deadline, in milliseconds after `received`. Shared knowledge of ours; nsqd has its own.
     deadline_ms: AtomicU64,
     origin: Arc<Origin>,
-    answered: bool,
+    answered: AtomicBool,
 }
 
 /// The connection that brought a message.
@@ -89,7 +97,7 @@ impl Message {
             received: Instant::now(),
             deadline_ms,
             origin,
-            answered: false,
+            answered: AtomicBool::new(false),
         }
     }
 
@@ -133,25 +141,61 @@ impl Message {
     /// Done: nsqd forgets the message.
     ///
     /// `Ok` says that the answer is on its way. nsqd confirms none; it refuses an answer after the
-    /// deadline, which is logged and counted in
-    /// [`ConsumerStats::refused_answers`](crate::ConsumerStats::refused_answers).
+    /// deadline, which is logged, counted in
+    /// [`ConsumerStats::refused_answers`](crate::ConsumerStats::refused_answers), and told by
+    /// [`ConsumerControl::refused_answers`](crate::ConsumerControl::refused_answers). To know, at a price,
+    /// there is [`finish_confirmed`](Message::finish_confirmed).
     ///
     /// # Errors
     /// [`AnswerError::ConnectionLost`]: the message comes again.
-    pub fn finish(mut self) -> Result<(), AnswerError> {
-        self.answer(LinkCommand::Finish(self.raw.id))
+    pub fn finish(self) -> Result<(), AnswerError> {
+        self.finish_shared()
+    }
+
+    /// Done, and nsqd's word on it: `Ok` only once it is certain that nsqd forgot the message.
+    ///
+    /// nsqd acknowledges no FIN, but runs the commands of a connection in order, and refuses a TOUCH of a
+    /// message that is not in flight (`nsqd/protocol_v2.go`, `IOLoop`, `FIN` and `TOUCH`). So a TOUCH is sent
+    /// behind the FIN: its refusal alone is the confirmation, and a refusal of the FIN comes before it. The
+    /// price is a round trip, and a line in nsqd's log for each message; it is meant for the few messages
+    /// whose work has to be taken back when it turns out to be somebody else's.
+    ///
+    /// Even a confirmed message may have been delivered twice: somebody else may have had it, and failed or
+    /// lost it, before. What no client can learn is whether a FIN whose connection ended was read.
+    ///
+    /// # Errors
+    /// [`AnswerError::Refused`]: the message comes again, or has come to somebody else.
+    /// [`AnswerError::ConnectionLost`]: nothing was sent, the message comes again.
+    /// [`AnswerError::Unconfirmed`]: the connection ended in between.
+    ///
+    /// # Cancel safety
+    /// The message is finished even if the future is dropped after its first poll; only the word is lost.
+    pub async fn finish_confirmed(self) -> Result<(), AnswerError> {
+        let (confirm, word) = oneshot::channel();
+        self.answer(LinkCommand::Finish {
+            id: self.raw.id,
+            confirm: Some(confirm),
+        })?;
+        word.await.unwrap_or(Err(AnswerError::Unconfirmed))
     }
 
     /// Not done: nsqd delivers it again after `delay` (of whole milliseconds), to anyone. It shortens
-    /// what is over its `--max-req-timeout` (1 h) to that.
+    /// what is over its `--max-req-timeout` (1 h) to that. With a
+    /// [`BackoffPolicy`](crate::BackoffPolicy), this is a failure.
     ///
     /// # Errors
     /// [`AnswerError::ConnectionLost`]: the message comes again, when its deadline has passed.
-    pub fn requeue(mut self, delay: Duration) -> Result<(), AnswerError> {
-        self.answer(LinkCommand::Requeue {
-            id: self.raw.id,
-            delay,
-        })
+    pub fn requeue(self, delay: Duration) -> Result<(), AnswerError> {
+        self.requeue_shared(delay, Verdict::Failure)
+    }
+
+    /// As [`requeue`](Message::requeue), but says nothing about how things go: the consumer does not back
+    /// off for it.
+    ///
+    /// # Errors
+    /// As [`requeue`](Message::requeue).
+    pub fn requeue_without_backoff(self, delay: Duration) -> Result<(), AnswerError> {
+        self.requeue_shared(delay, Verdict::Neither)
     }
 
     /// Not done yet: moves the deadline to `msg_timeout` from now, but not past nsqd's
@@ -165,6 +209,7 @@ impl Message {
         // A touch that does not reach nsqd must not look as if it had.
         self.send(LinkCommand::Touch {
             id: self.raw.id,
+            attempts: self.raw.attempts,
             deadline: self.received + deadline,
         })?;
         self.deadline_ms.fetch_max(millis(deadline), Ordering::Relaxed);
@@ -175,13 +220,43 @@ impl Message {
         self.origin.generation
     }
 
-    /// Drops the message without a word to nsqd, which has given it up already.
-    pub(super) fn forget(mut self) {
-        self.answered = true;
+    /// The last moment to which touching can move the deadline.
+    pub(super) fn latest_deadline(&self) -> Instant {
+        self.received + self.origin.max_msg_timeout
     }
 
-    fn answer(&mut self, command: LinkCommand) -> Result<(), AnswerError> {
-        self.answered = true;
+    pub(super) fn msg_timeout(&self) -> Duration {
+        self.origin.msg_timeout
+    }
+
+    /// [`finish`](Message::finish) for one that shares the message with a handler.
+    pub(super) fn finish_shared(&self) -> Result<(), AnswerError> {
+        self.answer(LinkCommand::Finish {
+            id: self.raw.id,
+            confirm: None,
+        })
+    }
+
+    /// [`requeue`](Message::requeue) for one that shares the message with a handler.
+    pub(super) fn requeue_shared(&self, delay: Duration, verdict: Verdict) -> Result<(), AnswerError> {
+        self.answer(LinkCommand::Requeue {
+            id: self.raw.id,
+            attempts: self.raw.attempts,
+            delay,
+            verdict,
+        })
+    }
+
+    /// Drops the message without a word to nsqd, which has given it up already or is told otherwise.
+    pub(super) fn forget(self) {
+        self.answered.store(true, Ordering::Relaxed);
+    }
+
+    fn answer(&self, command: LinkCommand) -> Result<(), AnswerError> {
+        if self.answered.swap(true, Ordering::Relaxed) {
+            // Only one that shares the message can come here, and one answer is enough.
+            return Ok(());
+        }
         self.send(command)
     }
 
@@ -195,13 +270,8 @@ impl Message {
 
 impl Drop for Message {
     fn drop(&mut self) {
-        if !self.answered {
-            // With the connection gone, nsqd requeues it by itself.
-            let _ = self.send(LinkCommand::Requeue {
-                id: self.raw.id,
-                delay: Duration::ZERO,
-            });
-        }
+        // With the connection gone, nsqd requeues it by itself. Nobody said that it failed.
+        let _ = self.requeue_shared(Duration::ZERO, Verdict::Neither);
     }
 }
 

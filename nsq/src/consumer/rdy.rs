@@ -20,11 +20,22 @@ pub(super) struct Change {
     pub(super) rdy: u32,
 }
 
+/// How much of `max_in_flight` may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// All.
+    Open,
+    /// One, by somebody.
+    Test,
+    /// None.
+    Closed,
+}
+
 /// Who has which share of `max_in_flight`.
 #[derive(Debug)]
 pub(super) struct Shares {
     max_in_flight: u32,
-    paused: bool,
+    gate: Gate,
     settling_time: Duration,
     /// How long an idle connection keeps a slot while others have none.
     idle_turn: Duration,
@@ -63,7 +74,7 @@ impl Shares {
     ) -> Self {
         Self {
             max_in_flight,
-            paused: false,
+            gate: Gate::Open,
             settling_time,
             idle_turn,
             busy_turn,
@@ -92,8 +103,21 @@ impl Shares {
         self.max_in_flight = max_in_flight;
     }
 
-    pub(super) fn set_paused(&mut self, paused: bool) {
-        self.paused = paused;
+    pub(super) fn set_gate(&mut self, gate: Gate) {
+        self.gate = gate;
+    }
+
+    /// Chooses who gets the one slot of a [`Gate::Test`]: anyone, by a random number, but rather one without
+    /// old messages, as those would keep nsqd from sending it a new one.
+    pub(super) fn begin_test(&mut self, random: u32) {
+        let ring = std::mem::take(&mut self.ring);
+        let (mut free, busy): (VecDeque<Share>, VecDeque<Share>) =
+            ring.into_iter().partition(|share| share.in_flight == 0);
+        if !free.is_empty() {
+            free.rotate_left(random as usize % free.len());
+        }
+        free.extend(busy);
+        self.ring = free;
     }
 
     /// Tells how many messages of a connection are unanswered, and how many it has ever received.
@@ -129,6 +153,7 @@ impl Shares {
         }
         let exposed: u32 = self.ring.iter().map(Share::exposure).fold(0, u32::saturating_add);
         let mut free = self.max_in_flight.saturating_sub(exposed);
+        let crowded = self.is_crowded();
         for (share, &target) in self.ring.iter_mut().zip(&targets) {
             let exposure = share.exposure();
             let affordable = target.min(exposure.saturating_add(free));
@@ -139,6 +164,11 @@ impl Shares {
                     connection: share.id,
                     rdy: affordable,
                 });
+            }
+            if crowded && share.rdy < target {
+                // Those behind could be raised again for nothing, out of what they still expose, and if they
+                // were, one round after the other, this one's turn would never come.
+                break;
             }
         }
         changes
@@ -161,7 +191,7 @@ impl Shares {
             .ring
             .iter()
             .filter(|share| share.rdy > 0)
-            .map(|share| self.turn_ends(share));
+            .filter_map(|share| self.turn_ends(share));
         let turn = if self.is_crowded() { turns.min() } else { None };
         settled.into_iter().chain(turn).min()
     }
@@ -175,7 +205,11 @@ impl Shares {
     }
 
     fn slots(&self) -> u32 {
-        if self.paused { 0 } else { self.max_in_flight }
+        match self.gate {
+            Gate::Open => self.max_in_flight,
+            Gate::Test => self.max_in_flight.min(1),
+            Gate::Closed => 0,
+        }
     }
 
     /// Fewer slots than connections, so that they take turns.
@@ -184,12 +218,15 @@ impl Shares {
         slots > 0 && slots < self.ring.len()
     }
 
-    fn turn_ends(&self, share: &Share) -> Instant {
+    /// `None` where it lasts until something else happens.
+    fn turn_ends(&self, share: &Share) -> Option<Instant> {
         let busy = share.granted_at + self.busy_turn;
-        if share.in_flight > 0 {
-            busy
-        } else {
-            busy.min(share.idle_since + self.idle_turn)
+        let idle = share.idle_since + self.idle_turn;
+        match (share.in_flight > 0, self.gate) {
+            // The test is on: its answer decides, and no second message is to be taken meanwhile.
+            (true, Gate::Test) => None,
+            (true, _) => Some(busy),
+            (false, _) => Some(busy.min(idle)),
         }
     }
 
@@ -199,7 +236,7 @@ impl Shares {
             return;
         }
         let ring = std::mem::take(&mut self.ring);
-        let over = |share: &Share| share.rdy > 0 && self.turn_ends(share) <= now;
+        let over = |share: &Share| share.rdy > 0 && self.turn_ends(share).is_some_and(|end| end <= now);
         let (mut back, front): (VecDeque<Share>, VecDeque<Share>) = ring.into_iter().partition(over);
         for share in &mut back {
             // It may get a slot again at once; then this is a new turn.

@@ -1,6 +1,6 @@
 //! One connection of a consumer, from SUB to its end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,11 +9,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
 
-use super::link::{Gauge, Lifetime, LinkCommand, Shared};
-use super::message::{Message, MessageId, Origin};
+use super::link::{Confirm, Gauge, Lifetime, LinkCommand, Shared};
+use super::message::{AnswerError, Message, MessageId, Origin};
+use super::refusal::{RefusedAnswer, RefusedBy};
+use super::throttle::Verdict;
 use crate::command::Command;
 use crate::connection::Connection;
-use crate::error::ConnectionError;
+use crate::error::{ConnectionError, ErrorCode, FailedAnswer, ServerError};
 use crate::frame::{Frame, RawMessage};
 
 /// After everything is answered, how long to listen for messages that nsqd sent before it read CLS. One
@@ -27,12 +29,24 @@ pub(super) struct Session<'a> {
     origin: Arc<Origin>,
     commands: mpsc::UnboundedReceiver<LinkCommand>,
     gauge: Arc<Gauge>,
-    /// The messages that nsqd waits for, and until when.
-    in_flight: HashMap<MessageId, Instant>,
+    /// The messages that nsqd waits for.
+    in_flight: HashMap<MessageId, Held>,
     /// No deadline in `in_flight` is earlier.
     next_expiry: Instant,
+    /// As last sent.
+    rdy: u32,
     largest_rdy: u32,
+    /// FINs whose fate is to be told, in the order sent, each with a TOUCH behind it.
+    confirming: VecDeque<(MessageId, Option<Confirm>)>,
     closing: Closing,
+}
+
+/// A message that nsqd waits for.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    deadline: Instant,
+    /// Tells its deliveries apart.
+    attempts: u16,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +56,8 @@ enum Closing {
     Asked,
     /// nsqd has read it.
     Granted,
+    /// The time for closing is over: all was requeued, and the rest of this is writing that.
+    Late,
 }
 
 // === impl Session ===
@@ -62,7 +78,9 @@ impl<'a> Session<'a> {
             gauge,
             in_flight: HashMap::new(),
             next_expiry: Instant::now(),
+            rdy: 0,
             largest_rdy: 0,
+            confirming: VecDeque::new(),
             closing: Closing::No,
         }
     }
@@ -83,6 +101,7 @@ impl<'a> Session<'a> {
                 }
             }
             let has_room = self.connection.has_room();
+            let shared = self.shared;
             tokio::select! {
                 biased;
                 progress = self.connection.drive() => progress?,
@@ -94,6 +113,7 @@ impl<'a> Session<'a> {
                     self.closing = Closing::Asked;
                     self.connection.send(Command::Close);
                 }
+                () = shared.late.cancelled(), if self.closing != Closing::Late => self.give_all_back(),
             }
         }
     }
@@ -109,14 +129,55 @@ impl<'a> Session<'a> {
             Frame::Response(_) => Err(ConnectionError::Protocol("a response to no command")),
             Frame::Error(error) if error.code.is_fatal() => Err(error.into()),
             Frame::Error(error) => {
-                warn!(nsqd = %self.origin.address, %error, "nsqd refused an answer; the message comes again");
-                self.shared
-                    .counters
-                    .refused_answers
-                    .fetch_add(1, Ordering::Relaxed);
+                self.refused(error);
                 Ok(())
             }
         }
+    }
+
+    /// nsqd did not take an answer or a touch, or had nothing to touch, which is what a confirmation is.
+    fn refused(&mut self, error: ServerError) {
+        let failed = error.failed_answer();
+        if let Some(failed) = &failed {
+            let of = |waiting: &(MessageId, Option<Confirm>)| waiting.0 == failed.id;
+            if let Some(index) = self.confirming.iter().position(of) {
+                if failed.code == ErrorCode::TouchFailed {
+                    let confirm = self.confirming.remove(index).and_then(|(_, confirm)| confirm);
+                    // Whoever asked may have stopped waiting; refused already, nobody waits.
+                    let _ = confirm.map(|confirm| confirm.send(Ok(())));
+                    return;
+                }
+                // Its TOUCH is refused next, and says nothing any more.
+                if failed.code == ErrorCode::FinFailed
+                    && let Some(confirm) = self.confirming[index].1.take()
+                {
+                    let _ = confirm.send(Err(AnswerError::Refused(error.clone())));
+                }
+            }
+        }
+        warn!(%error, "nsqd refused an answer; the message comes again");
+        match failed {
+            Some(failed) => self.tell_refused(failed, RefusedBy::Nsqd),
+            None => self.count_refused(),
+        }
+    }
+
+    fn tell_refused(&self, FailedAnswer { id, code }: FailedAnswer, by: RefusedBy) {
+        self.count_refused();
+        // Nobody may be listening.
+        let _ = self.shared.refusals.send(RefusedAnswer {
+            nsqd: self.origin.address.clone(),
+            id,
+            code,
+            by,
+        });
+    }
+
+    fn count_refused(&self) {
+        self.shared
+            .counters
+            .refused_answers
+            .fetch_add(1, Ordering::Relaxed);
     }
 
     fn receive(&mut self, raw: RawMessage) -> Result<(), ConnectionError> {
@@ -129,15 +190,18 @@ impl<'a> Session<'a> {
         if self.in_flight.is_empty() {
             self.next_expiry = message.deadline();
         }
-        self.in_flight.insert(message.id(), message.deadline());
+        let held = Held {
+            deadline: message.deadline(),
+            attempts: message.attempts(),
+        };
+        self.in_flight.insert(message.id(), held);
         self.gauge
             .in_flight
             .store(self.in_flight.len() as u32, Ordering::Relaxed);
         self.gauge.received.fetch_add(1, Ordering::Relaxed);
         self.shared.counters.received.fetch_add(1, Ordering::Relaxed);
-        if self.closing == Closing::Granted {
-            drop(message);
-            self.shared.given_back.fetch_add(1, Ordering::Relaxed);
+        if matches!(self.closing, Closing::Granted | Closing::Late) {
+            self.give_back_one(message);
             return Ok(());
         }
         let expired = self.shared.inbox.push(message);
@@ -151,11 +215,35 @@ impl<'a> Session<'a> {
     /// Requeues what was not handed out. Not before nsqd has read CLS: it would send the same messages to
     /// this connection again.
     fn give_back(&mut self) {
-        let unstarted = self.shared.inbox.take_from(self.origin.generation);
-        self.shared
-            .given_back
-            .fetch_add(unstarted.len(), Ordering::Relaxed);
-        drop(unstarted);
+        for message in self.shared.inbox.take_from(self.origin.generation) {
+            self.give_back_one(message);
+        }
+    }
+
+    fn give_back_one(&mut self, message: Message) {
+        self.requeue(message.id(), Duration::ZERO);
+        message.forget();
+        self.shared.given_back.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requeues everything, what is held included, whose holders can answer no more.
+    fn give_all_back(&mut self) {
+        if self.closing != Closing::Granted {
+            // It would send the same messages to this connection again.
+            self.connection.send(Command::Ready(0));
+        }
+        self.closing = Closing::Late;
+        self.commands.close();
+        // Answers given in time.
+        while let Ok(command) = self.commands.try_recv() {
+            self.execute(command);
+        }
+        self.give_back();
+        let held: Vec<MessageId> = self.in_flight.keys().copied().collect();
+        self.shared.abandoned.fetch_add(held.len(), Ordering::Relaxed);
+        for id in held {
+            self.requeue(id, Duration::ZERO);
+        }
     }
 
     /// Executes this command and those that wait behind it.
@@ -171,26 +259,78 @@ impl<'a> Session<'a> {
 
     fn execute(&mut self, command: LinkCommand) {
         match command {
-            LinkCommand::Ready(count) => {
-                self.largest_rdy = self.largest_rdy.max(count);
-                self.connection.send(Command::Ready(count));
-            }
-            LinkCommand::Finish(id) => {
+            LinkCommand::Ready => self.send_ready(),
+            LinkCommand::Finish { id, confirm } => {
+                self.judge(Verdict::Success);
                 self.connection.send(Command::Finish(id));
+                if confirm.is_some() {
+                    self.connection.send(Command::Touch(id));
+                    self.confirming.push_back((id, confirm));
+                }
                 self.shared.counters.finished.fetch_add(1, Ordering::Relaxed);
                 self.answered(id);
             }
-            LinkCommand::Requeue { id, delay } => {
-                self.connection.send(Command::Requeue { id, delay });
-                self.shared.counters.requeued.fetch_add(1, Ordering::Relaxed);
-                self.answered(id);
-            }
-            LinkCommand::Touch { id, deadline } => {
-                self.connection.send(Command::Touch(id));
-                if let Some(known) = self.in_flight.get_mut(&id) {
-                    *known = deadline;
+            LinkCommand::Requeue {
+                id,
+                attempts,
+                delay,
+                verdict,
+            } => {
+                self.judge(verdict);
+                if self.is_superseded(id, attempts) {
+                    let code = ErrorCode::ReqFailed;
+                    self.tell_refused(FailedAnswer { id, code }, RefusedBy::Client);
+                } else {
+                    self.requeue(id, delay);
                 }
             }
+            LinkCommand::Touch {
+                id,
+                attempts,
+                deadline,
+            } => {
+                if self.is_superseded(id, attempts) {
+                    let code = ErrorCode::TouchFailed;
+                    self.tell_refused(FailedAnswer { id, code }, RefusedBy::Client);
+                    return;
+                }
+                self.connection.send(Command::Touch(id));
+                self.shared.counters.touched.fetch_add(1, Ordering::Relaxed);
+                if let Some(held) = self.in_flight.get_mut(&id) {
+                    held.deadline = deadline;
+                }
+            }
+        }
+    }
+
+    fn requeue(&mut self, id: MessageId, delay: Duration) {
+        self.connection.send(Command::Requeue { id, delay });
+        self.shared.counters.requeued.fetch_add(1, Ordering::Relaxed);
+        self.answered(id);
+    }
+
+    /// Whether a later delivery of the message came on this connection. nsqd would take an answer to the
+    /// earlier for one to the later, which somebody else holds. A FIN is sent all the same: the work is done.
+    fn is_superseded(&self, id: MessageId, attempts: u16) -> bool {
+        let held = self.in_flight.get(&id);
+        held.is_some_and(|held| held.attempts != attempts)
+    }
+
+    /// What an answer says about how things go may change the RDY, and that goes out before the answer.
+    fn judge(&mut self, verdict: Verdict) {
+        if self.shared.flow.judge(verdict) {
+            self.send_ready();
+            // It has a timer to set, and a state to tell.
+            self.shared.signal.answered.notify_one();
+        }
+    }
+
+    fn send_ready(&mut self) {
+        let target = self.gauge.target.load(Ordering::Acquire);
+        if target != self.rdy && self.closing == Closing::No {
+            self.rdy = target;
+            self.largest_rdy = self.largest_rdy.max(target);
+            self.connection.send(Command::Ready(target));
         }
     }
 
@@ -202,8 +342,9 @@ impl<'a> Session<'a> {
     /// Stops counting what nsqd has given up by now.
     fn expire(&mut self) {
         let now = Instant::now();
-        self.in_flight.retain(|_, deadline| *deadline > now);
-        self.next_expiry = self.in_flight.values().min().copied().unwrap_or(now);
+        self.in_flight.retain(|_, held| held.deadline > now);
+        let deadlines = self.in_flight.values().map(|held| held.deadline);
+        self.next_expiry = deadlines.min().unwrap_or(now);
         self.in_flight_shrank();
     }
 
@@ -217,9 +358,10 @@ impl<'a> Session<'a> {
     }
 
     fn is_drained(&self) -> bool {
-        self.closing == Closing::Granted
+        matches!(self.closing, Closing::Granted | Closing::Late)
             && self.in_flight.is_empty()
             && self.commands.is_empty()
+            && self.confirming.iter().all(|(_, confirm)| confirm.is_none())
             && self.connection.is_flushed()
     }
 

@@ -16,6 +16,14 @@ pub struct ConsumerStats {
     pub expired: u64,
     /// Answers and touches that nsqd refused, as they came after the deadline.
     pub refused_answers: u64,
+    /// Touches sent, those of `run` included.
+    pub touched: u64,
+    /// Messages whose handler failed in [`Consumer::run`](crate::Consumer::run), panics included.
+    pub failed: u64,
+    /// Messages whose handler panicked in `run`.
+    pub panicked: u64,
+    /// Messages that `run` gave up, with its dead-letter hook succeeding.
+    pub dead_lettered: u64,
     /// Connections lost, and connects failed.
     pub connection_failures: u64,
 }
@@ -27,6 +35,10 @@ pub(super) struct Counters {
     pub(super) requeued: AtomicU64,
     pub(super) expired: AtomicU64,
     pub(super) refused_answers: AtomicU64,
+    pub(super) touched: AtomicU64,
+    pub(super) failed: AtomicU64,
+    pub(super) panicked: AtomicU64,
+    pub(super) dead_lettered: AtomicU64,
     pub(super) connection_failures: AtomicU64,
 }
 
@@ -40,6 +52,10 @@ impl Counters {
             requeued: self.requeued.load(Ordering::Relaxed),
             expired: self.expired.load(Ordering::Relaxed),
             refused_answers: self.refused_answers.load(Ordering::Relaxed),
+            touched: self.touched.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            panicked: self.panicked.load(Ordering::Relaxed),
+            dead_lettered: self.dead_lettered.load(Ordering::Relaxed),
             connection_failures: self.connection_failures.load(Ordering::Relaxed),
         }
     }

@@ -89,7 +89,7 @@ enum Event {
     Send(usize, u32),
     /// The handler answers this many, if there are.
     Answer(usize, u32),
-    Pause(bool),
+    Gate(Gate),
     Pass(u64),
 }
 
@@ -99,7 +99,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => any::<usize>().prop_map(Event::Disconnect),
         5 => (any::<usize>(), 1_u32..8).prop_map(|(nsqd, count)| Event::Send(nsqd, count)),
         4 => (any::<usize>(), 1_u32..8).prop_map(|(nsqd, count)| Event::Answer(nsqd, count)),
-        1 => any::<bool>().prop_map(Event::Pause),
+        1 => prop_oneof![Just(Gate::Open), Just(Gate::Test), Just(Gate::Closed)].prop_map(Event::Gate),
         5 => (0_u64..40).prop_map(Event::Pass),
     ]
 }
@@ -141,7 +141,10 @@ proptest! {
                     let index = index % nsqds.len();
                     nsqds[index].arrived = nsqds[index].arrived.saturating_sub(count);
                 }
-                Event::Pause(paused) => shares.set_paused(paused),
+                Event::Gate(gate) => {
+                    shares.begin_test(next_id as u32);
+                    shares.set_gate(gate);
+                }
                 Event::Pass(millis) => now += Duration::from_millis(millis),
                 _ => {}
             }
@@ -191,6 +194,32 @@ proptest! {
         }
         prop_assert_eq!(had_a_turn.len() as u64, connections);
     }
+
+    #[test]
+    fn turns_that_begin_at_odd_times_leave_nobody_out(
+        slots in 1_u32..6,
+        pauses in prop::collection::vec(0_u64..300, 2..8),
+    ) {
+        prop_assume!((slots as usize) < pauses.len());
+        let mut now = Instant::now();
+        let mut shares = shares(slots);
+        for (id, &pause) in pauses.iter().enumerate() {
+            shares.add(id as u64, 2500, now);
+            let end = now + Duration::from_millis(pause);
+            while now < end {
+                shares.rebalance(now);
+                now = shares.next_change().map_or(end, |at| at.min(end));
+            }
+        }
+        let mut had_a_turn = std::collections::BTreeSet::new();
+        // Every round takes a turn and the time until its end has settled.
+        let end = now + (IDLE_TURN + SETTLING) * pauses.len() as u32;
+        while now < end {
+            had_a_turn.extend(shares.rebalance(now).iter().filter(|change| change.rdy > 0).map(|change| change.connection));
+            now = shares.next_change().unwrap();
+        }
+        prop_assert_eq!(had_a_turn.len(), pauses.len());
+    }
 }
 
 #[test]
@@ -237,10 +266,10 @@ fn a_pause_takes_all_shares_and_resuming_gives_them_back_at_once() {
     shares.add(0, 2500, now);
     shares.add(1, 2500, now);
     shares.rebalance(now);
-    shares.set_paused(true);
+    shares.set_gate(Gate::Closed);
     shares.rebalance(now);
     assert_eq!(rdys(&shares), [0, 0]);
-    shares.set_paused(false);
+    shares.set_gate(Gate::Open);
     shares.rebalance(now);
     assert_eq!(rdys(&shares), [2, 2]);
 }
@@ -273,4 +302,33 @@ fn no_share_is_over_what_an_nsqd_takes() {
     shares.add(1, 2500, now);
     settle(&mut shares, now);
     assert_eq!(rdys(&shares), [5, 95]);
+}
+
+#[test]
+fn a_test_is_one_message_of_one_connection_that_has_no_old_ones() {
+    let mut now = Instant::now();
+    let mut shares = shares(9);
+    for id in 0..3 {
+        shares.add(id, 2500, now);
+    }
+    now = settle(&mut shares, now);
+    shares.set_gate(Gate::Closed);
+    shares.observe(0, 2, 2, now);
+    now = settle(&mut shares, now);
+    shares.begin_test(1);
+    shares.set_gate(Gate::Test);
+    shares.rebalance(now);
+    assert_eq!(rdys(&shares), [0, 0, 1]);
+    // Nothing comes: it is another's turn.
+    now += IDLE_TURN;
+    shares.rebalance(now);
+    now = settle(&mut shares, now);
+    assert_eq!(rdys(&shares)[2], 0);
+    let tested = rdys(&shares).iter().position(|&rdy| rdy == 1).unwrap() as u64;
+    // Its message is under way for long: nobody else gets one.
+    shares.observe(tested, 1, 1, now);
+    now += BUSY_TURN * 2;
+    let before = rdys(&shares);
+    shares.rebalance(now);
+    assert_eq!(rdys(&shares), before);
 }

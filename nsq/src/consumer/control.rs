@@ -1,0 +1,119 @@
+//! Steering and watching a consumer from elsewhere.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
+
+use super::coordinator::Closing;
+use super::flow::Wishes;
+use super::link::Shared;
+use super::refusal::RefusedAnswer;
+use super::state::{ConsumerState, Drained, NsqdState};
+use super::stats::ConsumerStats;
+
+/// A handle on a [`Consumer`](super::Consumer) for those who do not read its messages. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ConsumerControl {
+    pub(super) wishes: watch::Sender<Wishes>,
+    pub(super) closing: watch::Sender<Closing>,
+    pub(super) state: watch::Receiver<ConsumerState>,
+    pub(super) shared: Arc<Shared>,
+}
+
+// === impl ConsumerControl ===
+
+impl ConsumerControl {
+    /// Asks every nsqd to send no more (RDY 0). What is under way still arrives; messages held can be
+    /// answered. Does nothing when paused already. This is how a consumer waits for a circuit to close.
+    pub fn pause(&self) {
+        self.wish(|wishes| wishes.paused = true);
+    }
+
+    /// Ends a pause. Does nothing when not paused.
+    pub fn resume(&self) {
+        self.wish(|wishes| wishes.paused = false);
+    }
+
+    /// Changes how many messages may be unanswered at a time. Zero stops the flow, as a pause does.
+    pub fn set_max_in_flight(&self, max_in_flight: u32) {
+        self.wish(|wishes| wishes.max_in_flight = max_in_flight);
+    }
+
+    /// Ends the subscription in an orderly way: every nsqd is asked to send no more (CLS), what was not
+    /// handed out is requeued at once, and messages that are held are waited for. When `limit` has passed,
+    /// what is still held is requeued at once as well, and its holder's answer fails.
+    ///
+    /// Asked several times, the earliest deadline counts, and all are told the same.
+    ///
+    /// # Cancel safety
+    /// Closing goes on, to the same deadline, when the future is dropped.
+    pub async fn drain(&self, limit: Duration) -> Drained {
+        self.ask_to_close(Some(Instant::now() + limit));
+        self.drained().await
+    }
+
+    /// Waits until the consumer is closed, whoever closes it.
+    ///
+    /// # Cancel safety
+    /// Nothing happens when the future is dropped.
+    pub async fn drained(&self) -> Drained {
+        let mut state = self.state.clone();
+        // An error means that the runtime is shutting down, and nothing can be told.
+        let closed = state.wait_for(|state| state.closed).await;
+        closed.ok().and_then(|state| state.drained).unwrap_or_default()
+    }
+
+    /// The state now.
+    pub fn state(&self) -> ConsumerState {
+        self.state.borrow().clone()
+    }
+
+    /// The state as it changes.
+    pub fn watch_state(&self) -> watch::Receiver<ConsumerState> {
+        self.state.clone()
+    }
+
+    /// What was done so far.
+    pub fn stats(&self) -> ConsumerStats {
+        self.shared.counters.snapshot()
+    }
+
+    /// How many messages have arrived and are not answered: those handed out, and those that wait to be.
+    pub fn in_flight(&self) -> usize {
+        self.shared.flow.in_flight()
+    }
+
+    /// How every connection is doing, in the order of their addresses.
+    pub fn connections(&self) -> Vec<NsqdState> {
+        self.shared.flow.connections()
+    }
+
+    /// The answers and touches that did not count, from now on. A listener that lags behind by more than
+    /// 256 loses the oldest.
+    pub fn refused_answers(&self) -> broadcast::Receiver<RefusedAnswer> {
+        self.shared.refusals.subscribe()
+    }
+
+    /// The earliest deadline counts, and any is earlier than none.
+    pub(super) fn ask_to_close(&self, deadline: Option<Instant>) {
+        self.closing.send_if_modified(|closing| {
+            let earliest = match *closing {
+                Closing::No => deadline,
+                Closing::Asked(asked) => asked.into_iter().chain(deadline).min(),
+            };
+            let changed = *closing != Closing::Asked(earliest);
+            *closing = Closing::Asked(earliest);
+            changed
+        });
+    }
+
+    fn wish(&self, change: impl FnOnce(&mut Wishes)) {
+        self.wishes.send_if_modified(|wishes| {
+            let before = *wishes;
+            change(wishes);
+            *wishes != before
+        });
+    }
+}

@@ -1,0 +1,72 @@
+//! What can be seen of a consumer.
+
+use super::throttle::BackoffState;
+use crate::error::ConnectionError;
+
+/// The state of a consumer, to be watched.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ConsumerState {
+    /// How many nsqds are configured or discovered.
+    pub known: usize,
+    /// How many of them are connected and subscribed.
+    pub connected: usize,
+    /// Whether it was asked to pause.
+    pub paused: bool,
+    /// Whether, and how far, it has backed off.
+    pub backoff: BackoffState,
+    /// Closed for good, and everything is done.
+    pub closed: bool,
+    /// How the close went, once it is closed.
+    pub drained: Option<Drained>,
+    /// Why the last connection was lost or could not be made.
+    pub last_error: Option<ConnectionError>,
+}
+
+/// How the connection to one nsqd is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NsqdState {
+    /// `host:port`, as configured or discovered.
+    pub nsqd: String,
+    /// Its share of `max_in_flight`, as last told to it.
+    pub rdy: u32,
+    /// Messages that have arrived and are not answered.
+    pub in_flight: u32,
+    /// Messages received on this connection.
+    pub received: u64,
+}
+
+/// How a close went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Drained {
+    /// Messages that were finished while closing.
+    pub finished: usize,
+    /// Messages that had arrived and were not handed out; they were requeued.
+    pub requeued: usize,
+    /// Messages that were handed out and not answered before the deadline. They were requeued over their
+    /// holders' heads, so that somebody else gets them at once; where nsqd could not be told, they come
+    /// again when theirs has passed.
+    pub abandoned: usize,
+}
+
+// === impl ConsumerState ===
+
+impl ConsumerState {
+    /// Errors are not compared: a new one comes with a change of `connected`, or changes nothing for who
+    /// watches.
+    pub(super) fn differs(&self, other: &Self) -> bool {
+        let key = |state: &Self| {
+            (
+                state.known,
+                state.connected,
+                state.paused,
+                state.backoff,
+                state.closed,
+                state.last_error.is_some(),
+            )
+        };
+        key(self) != key(other)
+    }
+}
