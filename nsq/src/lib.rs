@@ -37,6 +37,7 @@ mod connection;
 mod consumer;
 mod error;
 mod frame;
+mod http;
 mod identify;
 mod lookup;
 mod name;
@@ -53,6 +54,10 @@ pub use error::{
     ConfigError, ConnectionError, ErrorCode, InvalidMessage, NotSent, PublishError, ServerError,
 };
 pub use frame::{Frame, FrameDecoder, FrameError, RawMessage};
+pub use http::{
+    ChannelStats, ClientStats, HttpConfig, HttpError, Lookup, LookupdHttp, Node, NsqdHttp, NsqdInfo,
+    NsqdLimits, NsqdStats, StatsQuery, TopicStats,
+};
 pub use identify::{ConnectionConfig, Negotiated};
 pub use name::{Channel, InvalidName, Topic};
 pub use producer::{Producer, ProducerConfig, ProducerState};

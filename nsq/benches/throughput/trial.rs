@@ -113,7 +113,10 @@ impl Work {
 impl Cost {
     /// From a worker's last line: messages, seconds, processor seconds, KiB.
     fn parse(output: &str) -> Option<Self> {
-        let line = output.lines().rev().find_map(|line| line.strip_prefix("measured "))?;
+        let line = output
+            .lines()
+            .rev()
+            .find_map(|line| line.strip_prefix("measured "))?;
         let numbers: Vec<f64> = line
             .split(' ')
             .map(|word| word.parse().ok())

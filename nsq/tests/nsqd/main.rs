@@ -3,6 +3,7 @@
 
 mod consuming;
 mod discovery;
+mod http;
 mod in_flight;
 mod misbehaving;
 mod outage;
