@@ -60,4 +60,7 @@ pub use http::{
 };
 pub use identify::{ConnectionConfig, Negotiated};
 pub use name::{Channel, InvalidName, Topic};
-pub use producer::{Producer, ProducerConfig, ProducerState};
+pub use producer::{
+    BatchAck, NsqdAddress, Producer, ProducerConfig, ProducerState, ProducerStats, PublishAck,
+    PublishManyError,
+};

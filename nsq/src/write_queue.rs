@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -40,6 +41,14 @@ impl WriteQueue {
         }
         self.len += bytes.len();
         self.pieces.push_back(bytes);
+    }
+
+    /// All that waits, to be written later.
+    pub(crate) fn into_pieces(mut self) -> Arc<[Bytes]> {
+        if !self.tail.is_empty() {
+            self.pieces.push_back(self.tail.freeze());
+        }
+        self.pieces.into_iter().collect()
     }
 
     pub(crate) fn clear(&mut self) {

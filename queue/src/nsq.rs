@@ -52,11 +52,16 @@ impl NsqBackend {
                 "no nsqd to publish to is configured".to_owned(),
             ));
         };
-        let published = match bodies {
-            [body] => producer.publish(topic, body.clone()).await,
-            bodies => producer.publish_many(topic, bodies.to_vec()).await,
-        };
-        published.map_err(QueueError::of_publish)
+        match bodies {
+            [body] => producer
+                .publish(topic, body.clone())
+                .await
+                .map_err(QueueError::of_publish),
+            bodies => producer
+                .publish_many(topic, bodies.to_vec())
+                .await
+                .map_err(QueueError::of_publish_many),
+        }
     }
 
     pub(crate) fn subscribe(

@@ -1,8 +1,10 @@
 //! The client against real servers, and against servers that misbehave.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod batches;
 mod consuming;
 mod discovery;
+mod failover;
 mod http;
 mod in_flight;
 mod misbehaving;
