@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::command::{Command, MAGIC};
 use crate::error::ConnectionError;
-use crate::frame::{Frame, FrameDecoder};
+use crate::frame::{Bodies, Frame, FrameDecoder};
 use crate::identify::{ConnectionConfig, Negotiated};
 use crate::transport::{Transport, dial};
 use crate::write_queue::WriteQueue;
@@ -33,6 +33,7 @@ pub(crate) struct Connection {
     transport: Box<dyn Transport>,
     decoder: FrameDecoder,
     inbound: BytesMut,
+    bodies: Bodies,
     outbound: WriteQueue,
     /// Bytes ever put into `outbound`, and ever taken by the transport.
     queued: u64,
@@ -77,6 +78,7 @@ impl Connection {
             transport,
             decoder: FrameDecoder::new(config.max_frame_size),
             inbound: BytesMut::new(),
+            bodies: Bodies::default(),
             outbound: WriteQueue::default(),
             queued: 0,
             written: 0,
@@ -151,7 +153,7 @@ impl Connection {
 
     /// The next frame that has arrived in full. Heartbeats are answered here and not returned.
     pub(crate) fn next_frame(&mut self) -> Result<Option<Frame>, ConnectionError> {
-        while let Some(frame) = self.decoder.decode(&mut self.inbound)? {
+        while let Some(frame) = self.decoder.decode_with(&mut self.inbound, &mut self.bodies)? {
             match frame {
                 Frame::Response(data) if data == HEARTBEAT => self.send(Command::Nop),
                 frame => return Ok(Some(frame)),

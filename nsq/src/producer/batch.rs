@@ -12,6 +12,9 @@ use crate::error::PublishError;
 use crate::name::Topic;
 use crate::write_queue::WriteQueue;
 
+/// No first line of an MPUB is longer: the word, the longest name, and what stands between.
+const COMMAND_LEN: usize = 4 + 1 + 64 + 1;
+
 /// Not all messages of [`Producer::publish_many`](super::Producer::publish_many) were acknowledged.
 ///
 /// They are sent in as few batches as nsqd's limits allow, each with an outcome of its own.
@@ -143,6 +146,9 @@ pub(super) fn payload(topic: &Topic, bodies: &[Bytes]) -> Payload {
         };
     }
     let mut written = WriteQueue::default();
+    let copied = bodies.iter().map(Bytes::len);
+    let copied = copied.filter(|&len| WriteQueue::is_copied(len)).sum();
+    written.reserve(COMMAND_LEN + batch_len(bodies.len(), copied));
     Command::encode_batch(topic, bodies, &mut written);
     Payload::Batch {
         encoded: written.into_pieces(),
