@@ -1,8 +1,10 @@
 //! The task that owns a producer's connection.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -169,7 +171,12 @@ impl ProducerTask {
         backoff: &mut Backoff,
     ) -> Result<(), Lost> {
         loop {
+            let unanswered = sent.len();
             self.send_queued(connection, sent);
+            if unanswered > 0 && sent.len() > unanswered {
+                let_others_run().await;
+                self.send_queued(connection, sent);
+            }
             while let Some(frame) = connection.next_frame()? {
                 let unanswered = sent.len();
                 let outcome = self.resolve_first(sent, frame);
@@ -346,6 +353,21 @@ impl ProducerTask {
             self.queued.push_front(request);
         }
     }
+}
+
+/// Goes to the end of the line once. Callers that were just answered get to publish again, and what they
+/// publish is written with what is there already.
+async fn let_others_run() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Connects to one nsqd, and asks for its limits where there is a way.
