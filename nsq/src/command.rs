@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::consumer::MessageId;
+use crate::identify::AuthSecret;
 use crate::name::{Channel, Topic};
 use crate::write_queue::WriteQueue;
 
@@ -21,6 +22,7 @@ pub(crate) const fn batch_len(messages: usize, bytes: usize) -> usize {
 #[derive(Debug, Clone)]
 pub(crate) enum Command {
     Identify(Bytes),
+    Auth(AuthSecret),
     Publish {
         topic: Topic,
         body: Bytes,
@@ -59,6 +61,10 @@ impl Command {
             Command::Identify(body) => {
                 out.put_slice(b"IDENTIFY\n");
                 put_sized(out, body);
+            }
+            Command::Auth(secret) => {
+                out.put_slice(b"AUTH\n");
+                put_sized(out, secret.expose());
             }
             Command::Publish { topic, body } => {
                 put_line(out, &[b"PUB", topic.as_str().as_bytes()]);
@@ -149,8 +155,12 @@ mod tests {
         let id = MessageId::from_bytes(*b"0123456789abcdef");
         let channel = Channel::new("c").expect("a legal name");
         let delay = Duration::from_millis(1500);
-        let cases: [(Command, &[u8]); 11] = [
+        let cases: [(Command, &[u8]); 12] = [
             (Command::Identify("{}".into()), b"IDENTIFY\n\0\0\0\x02{}"),
+            (
+                Command::Auth(AuthSecret::new("s3cret")),
+                b"AUTH\n\0\0\0\x06s3cret",
+            ),
             (
                 Command::Publish {
                     topic: topic(),

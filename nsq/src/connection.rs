@@ -4,6 +4,10 @@
 //! Reading and writing make progress independently there, so a peer that stops reading cannot stop us
 //! from reading its answers.
 
+mod handshake;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod unruly;
+
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
@@ -12,13 +16,13 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite};
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::command::{Command, MAGIC};
+use crate::command::Command;
 use crate::error::ConnectionError;
 use crate::frame::{Bodies, Frame, FrameDecoder};
-use crate::identify::{ConnectionConfig, Negotiated};
-use crate::transport::{Transport, dial};
+use crate::identify::ConnectionConfig;
+use crate::transport::Transport;
 use crate::write_queue::WriteQueue;
 
 const HEARTBEAT: &[u8] = b"_heartbeat_";
@@ -39,10 +43,13 @@ pub(crate) struct Connection {
     queued: u64,
     written: u64,
     needs_flush: bool,
+    /// How heartbeats are answered; see [`Heartbeats`].
+    heartbeats: Heartbeats,
     /// Set when writing failed. What nsqd sent before may still be waiting to be read, an error frame
     /// that tells why, so reading goes on until it ends.
     write_error: Option<ConnectionError>,
-    read_timeout: Duration,
+    /// `None` if nsqd sends no heartbeats.
+    read_timeout: Option<Duration>,
     write_timeout: Duration,
     last_read: Instant,
     /// When `outbound` last shrank, or began to fill.
@@ -50,30 +57,22 @@ pub(crate) struct Connection {
     watchdog: Pin<Box<Sleep>>,
 }
 
+/// What to do with a heartbeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heartbeats {
+    /// Answered at once.
+    Answered,
+    /// Answered when the handshake is over: while a layer is put on top, nsqd would read the answer as
+    /// part of the next one. Tells whether there is one to be answered.
+    Deferred { heard: bool },
+}
+
 // === impl Connection ===
 
 impl Connection {
-    /// Connects and introduces us.
-    pub(crate) async fn open(
-        address: &str,
-        config: &ConnectionConfig,
-    ) -> Result<(Self, Negotiated), ConnectionError> {
-        let handshake = async {
-            let mut connection = Self::over(dial(address).await?, config);
-            let negotiated = connection.identify(config).await?;
-            Ok((connection, negotiated))
-        };
-        match timeout(config.handshake_timeout, handshake).await {
-            Ok(done) => done,
-            Err(_) => Err(ConnectionError::HandshakeTimeout {
-                address: address.to_owned(),
-                after: config.handshake_timeout,
-            }),
-        }
-    }
-
     pub(crate) fn over(transport: Box<dyn Transport>, config: &ConnectionConfig) -> Self {
         let now = Instant::now();
+        let read_timeout = config.read_timeout();
         Self {
             transport,
             decoder: FrameDecoder::new(config.max_frame_size),
@@ -83,25 +82,14 @@ impl Connection {
             queued: 0,
             written: 0,
             needs_flush: false,
+            heartbeats: Heartbeats::Answered,
             write_error: None,
-            read_timeout: config.read_timeout(),
+            read_timeout,
             write_timeout: config.write_timeout,
             last_read: now,
             last_write: now,
-            watchdog: Box::pin(sleep_until(now + config.read_timeout())),
+            watchdog: Box::pin(sleep_until(now + read_timeout.unwrap_or(config.write_timeout))),
         }
-    }
-
-    async fn identify(&mut self, config: &ConnectionConfig) -> Result<Negotiated, ConnectionError> {
-        self.outbound.put_slice(MAGIC);
-        self.send(Command::Identify(config.identify_body()));
-        let negotiated = Negotiated::parse(&self.response().await?)?;
-        if negotiated.auth_required {
-            return Err(ConnectionError::Protocol(
-                "this nsqd wants AUTH, which is not supported",
-            ));
-        }
-        Ok(negotiated)
     }
 
     /// Waits for the response to the one command that is outstanding.
@@ -155,11 +143,18 @@ impl Connection {
     pub(crate) fn next_frame(&mut self) -> Result<Option<Frame>, ConnectionError> {
         while let Some(frame) = self.decoder.decode_with(&mut self.inbound, &mut self.bodies)? {
             match frame {
-                Frame::Response(data) if data == HEARTBEAT => self.send(Command::Nop),
+                Frame::Response(data) if data == HEARTBEAT => self.hear_heartbeat(),
                 frame => return Ok(Some(frame)),
             }
         }
         Ok(None)
+    }
+
+    fn hear_heartbeat(&mut self) {
+        match &mut self.heartbeats {
+            Heartbeats::Answered => self.send(Command::Nop),
+            Heartbeats::Deferred { heard } => *heard = true,
+        }
     }
 
     /// Writes what is queued and reads what has come; returns as soon as either made progress, so that the
@@ -218,6 +213,7 @@ impl Connection {
             match Pin::new(&mut *self.transport).poll_flush(cx) {
                 Poll::Ready(Ok(())) => {
                     self.needs_flush = false;
+                    self.last_write = Instant::now();
                     progress = true;
                 }
                 Poll::Ready(Err(error)) => return Err(error),
@@ -246,10 +242,12 @@ impl Connection {
     fn poll_watchdog(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
         while self.watchdog.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            if now >= self.last_read + self.read_timeout {
-                return Poll::Ready(Err(ConnectionError::Silent(self.read_timeout)));
+            if let Some(limit) = self.read_timeout
+                && now >= self.last_read + limit
+            {
+                return Poll::Ready(Err(ConnectionError::Silent(limit)));
             }
-            if self.outbound.has_remaining() && now >= self.last_write + self.write_timeout {
+            if !self.is_flushed() && now >= self.last_write + self.write_timeout {
                 return Poll::Ready(Err(ConnectionError::Stalled(self.write_timeout)));
             }
             self.arm_watchdog();
@@ -260,10 +258,11 @@ impl Connection {
     /// The watchdog is set to the earliest moment at which something can be wrong, and looks again then:
     /// progress does not touch the timer.
     fn arm_watchdog(&mut self) {
-        let mut next = self.last_read + self.read_timeout;
-        if self.outbound.has_remaining() {
-            next = next.min(self.last_write + self.write_timeout);
-        }
+        let silent = self.read_timeout.map(|limit| self.last_read + limit);
+        let stalled = (!self.is_flushed()).then(|| self.last_write + self.write_timeout);
+        let next = silent.into_iter().chain(stalled).min();
+        // With neither, nothing can be wrong before something is sent, which sets it again.
+        let next = next.unwrap_or_else(|| Instant::now() + self.write_timeout);
         self.watchdog.as_mut().reset(next);
     }
 }

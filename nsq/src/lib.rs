@@ -35,6 +35,7 @@ mod backoff;
 mod command;
 mod connection;
 mod consumer;
+mod dialer;
 mod error;
 mod frame;
 mod http;
@@ -50,17 +51,28 @@ pub use consumer::{
     AnswerError, Consumer, ConsumerConfig, ConsumerControl, ConsumerState, ConsumerStats, Drained, Message,
     MessageId,
 };
+pub use dialer::Dialer;
 pub use error::{
-    ConfigError, ConnectionError, ErrorCode, InvalidMessage, NotSent, PublishError, ServerError,
+    ConfigError, ConnectionError, ErrorCode, FailedAnswer, InvalidMessage, NotSent, PublishError,
+    ServerError, TlsError,
 };
 pub use frame::{Frame, FrameDecoder, FrameError, RawMessage};
 pub use http::{
     ChannelStats, ClientStats, HttpConfig, HttpError, Lookup, LookupdHttp, Node, NsqdHttp, NsqdInfo,
     NsqdLimits, NsqdStats, StatsQuery, TopicStats,
 };
-pub use identify::{ConnectionConfig, Negotiated};
+pub use identify::{AuthSecret, Authorization, Compressed, Compression, ConnectionConfig, Negotiated};
 pub use name::{Channel, InvalidName, Topic};
 pub use producer::{
     BatchAck, NsqdAddress, Producer, ProducerConfig, ProducerState, ProducerStats, PublishAck,
     PublishManyError,
 };
+#[cfg(feature = "tls")]
+pub use transport::{TlsConfig, TlsConfigBuilder, TlsConfigError};
+
+/// Lives through one connection to a peer that does what these bytes say; for the fuzz target.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn fuzz_connection(script: &[u8]) {
+    connection::unruly::live_through(script);
+}

@@ -7,6 +7,9 @@ use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
 
+use proptest::prelude::*;
+
+use super::unruly::live_through;
 use super::*;
 use crate::name::Topic;
 
@@ -172,4 +175,100 @@ async fn a_drive_dropped_half_way_loses_no_byte_in_either_direction() {
     }
     assert_eq!((heard.len(), frames), (expected, 20));
     assert!(heard.ends_with(&[b'x'; 39]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_is_announced_takes_no_memory_before_it_comes() {
+    let (mut connection, mut nsqd) = connected(1024);
+    let announced = 15 * 1024 * 1024_i32;
+    nsqd.write_all(&announced.to_be_bytes()).await.unwrap();
+    nsqd.write_all(b"\0\0\0\x02the beginning").await.unwrap();
+    connection.drive().await.unwrap();
+    assert_eq!(connection.next_frame().unwrap(), None);
+    let _ = task::spawn(connection.drive()).poll();
+    assert!(connection.inbound.capacity() <= 2 * READ_CHUNK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silence_without_heartbeats_means_nothing() {
+    let (ours, _nsqd) = duplex(1024);
+    let config = ConnectionConfig {
+        heartbeats: false,
+        ..ConnectionConfig::default()
+    };
+    let mut connection = Connection::over(Box::new(ours), &config);
+    let mut driving = task::spawn(connection.drive());
+    assert_pending!(driving.poll());
+    for _ in 0..10 {
+        advance(Duration::from_secs(60 * 60)).await;
+        assert_pending!(driving.poll());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_wait_for_their_answer_until_the_handshake_is_over() {
+    let (ours, mut nsqd) = duplex(1024);
+    let config = ConnectionConfig {
+        auth_secret: Some("s".into()),
+        ..ConnectionConfig::default()
+    };
+    let mut connection = Connection::over(Box::new(ours), &config);
+    nsqd.write_all(HEARTBEAT_FRAME).await.unwrap();
+    nsqd.write_all(b"\0\0\0\x1a\0\0\0\0{\"auth_required\":true}")
+        .await
+        .unwrap();
+    nsqd.write_all(HEARTBEAT_FRAME).await.unwrap();
+    nsqd.write_all(b"\0\0\0\x06\0\0\0\0{}").await.unwrap();
+    connection.introduce("nsqd.test:4150", &config).await.unwrap();
+    connection.drive().await.unwrap();
+    drop(connection);
+    let mut heard = Vec::new();
+    nsqd.read_to_end(&mut heard).await.unwrap();
+    let heard = String::from_utf8_lossy(&heard);
+    assert!(heard.ends_with("AUTH\n\0\0\0\x01sNOP\n"), "{heard}");
+}
+
+/// Frames as nsqd sends them, some broken, cut into what an unruly peer says at a time.
+fn any_script() -> impl Strategy<Value = Vec<u8>> {
+    let frame = |frame_type: i32, data: Vec<u8>| {
+        let mut bytes = (data.len() as i32 + 4).to_be_bytes().to_vec();
+        bytes.extend(frame_type.to_be_bytes());
+        bytes.extend(data);
+        bytes
+    };
+    let said = prop_oneof![
+        4 => Just(OK_FRAME.to_vec()),
+        2 => Just(HEARTBEAT_FRAME.to_vec()),
+        1 => Just(frame(0, br#"{"auth_required":true}"#.to_vec())),
+        1 => Just(frame(0, br#"{"snappy":true}"#.to_vec())),
+        1 => Just(frame(1, b"E_FIN_FAILED FIN 0123456789abcdef failed".to_vec())),
+        2 => prop::collection::vec(any::<u8>(), 26..300).prop_map(move |data| frame(2, data)),
+        1 => prop::collection::vec(any::<u8>(), 0..40),
+    ];
+    let moves = prop::collection::vec((0_u8..255, 1_u8..250), 1..200);
+    (any::<u8>(), prop::collection::vec(said, 0..20), moves).prop_map(|(layers, said, moves)| {
+        let mut script = vec![layers];
+        let said = said.concat();
+        let mut rest = &said[..];
+        for (taken, len) in moves {
+            let (piece, behind) = rest.split_at(usize::from(len).min(rest.len()));
+            rest = behind;
+            // One move for writing, one for reading, as a connection does both in turn.
+            script.extend([taken, piece.len() as u8]);
+            script.extend(piece);
+        }
+        script
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_peer_that_speaks_almost_like_nsqd_makes_a_connection_panic_or_stay(script in any_script()) {
+        live_through(&script);
+    }
+
+    #[test]
+    fn no_peer_at_all_makes_a_connection_panic_or_stay(script in prop::collection::vec(any::<u8>(), 0..2000)) {
+        live_through(&script);
+    }
 }
