@@ -12,6 +12,10 @@ pub struct HttpConfig {
     /// Sent as `Authorization: Bearer …` with each request, for a proxy that asks for it; nsqd and
     /// nsqlookupd themselves do not look at it. It is never shown in `Debug` output.
     pub bearer_token: Option<String>,
+    /// Whom to trust behind `https://`, and who to be there. Needed for such an address, and refused with
+    /// any other.
+    #[cfg(feature = "tls")]
+    pub tls: Option<crate::TlsConfig>,
     /// An answer longer than this many bytes is given up. Default 16 MiB, room for the statistics of some
     /// ten thousand channels.
     pub max_answer: usize,
@@ -19,11 +23,23 @@ pub struct HttpConfig {
 
 // === impl HttpConfig ===
 
+impl HttpConfig {
+    /// Whether requests are encrypted.
+    pub(super) fn is_encrypted(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        return false;
+    }
+}
+
 impl Default for HttpConfig {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(3),
             bearer_token: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             max_answer: 16 * 1024 * 1024,
         }
     }
@@ -31,10 +47,13 @@ impl Default for HttpConfig {
 
 impl fmt::Debug for HttpConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpConfig")
+        let mut debug = f.debug_struct("HttpConfig");
+        debug
             .field("timeout", &self.timeout)
             .field("bearer_token", &self.bearer_token.as_ref().map(|_| "…"))
-            .field("max_answer", &self.max_answer)
-            .finish_non_exhaustive()
+            .field("max_answer", &self.max_answer);
+        #[cfg(feature = "tls")]
+        debug.field("tls", &self.tls);
+        debug.finish()
     }
 }

@@ -16,6 +16,7 @@ use url::Url;
 
 use super::{HttpConfig, HttpError};
 use crate::error::ConfigError;
+use crate::transport::Transport;
 
 /// Bytes of a refusal that are kept.
 const REASON_LEN: usize = 200;
@@ -32,16 +33,17 @@ pub(super) struct HttpServer {
 // === impl HttpServer ===
 
 impl HttpServer {
-    /// `address` is `host:port`, or `http://host:port` with or without a path.
+    /// `address` is `host:port`, or `http://host:port` or `https://host:port` with or without a path.
     pub(super) fn new(address: &str, config: HttpConfig, field: &'static str) -> Result<Self, ConfigError> {
+        let scheme = if config.is_encrypted() { "https" } else { "http" };
         let invalid = ConfigError {
             field,
-            expected: "host:port or http://host:port",
+            expected: "host:port or http://host:port, or https://host:port and a TLS configuration",
         };
         let url = if address.contains("://") {
             address.to_owned()
         } else {
-            format!("http://{address}")
+            format!("{scheme}://{address}")
         };
         let Ok(base) = Url::parse(&url) else {
             return Err(invalid);
@@ -49,7 +51,7 @@ impl HttpServer {
         let (Some(host), Some(port)) = (base.host_str(), base.port_or_known_default()) else {
             return Err(invalid);
         };
-        if base.scheme() != "http" || host.is_empty() {
+        if base.scheme() != scheme || host.is_empty() {
             return Err(invalid);
         }
         let address = format!("{host}:{port}");
@@ -112,10 +114,19 @@ impl HttpServer {
         request.body(Empty::new()).map_err(HttpError::unreachable)
     }
 
+    async fn connect(&self) -> Result<Box<dyn Transport>, HttpError> {
+        let stream = TcpStream::connect(&self.address).await;
+        let stream: Box<dyn Transport> = Box::new(stream.map_err(HttpError::unreachable)?);
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.config.tls {
+            let encrypted = tls.connect(stream, &self.address).await;
+            return encrypted.map_err(HttpError::unreachable);
+        }
+        Ok(stream)
+    }
+
     async fn exchange(&self, request: Request<Empty<Bytes>>) -> Result<Bytes, HttpError> {
-        let stream = TcpStream::connect(&self.address)
-            .await
-            .map_err(HttpError::unreachable)?;
+        let stream = self.connect().await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(HttpError::unreachable)?;

@@ -68,10 +68,11 @@ pub struct NsqdLimits {
 // === impl NsqdHttp ===
 
 impl NsqdHttp {
-    /// `address` is `host:port` or `http://host:port` of nsqd's HTTP side, resolved at each request.
+    /// `address` is `host:port` or `http://host:port` of nsqd's HTTP side, resolved at each request, or
+    /// `https://host:port` with a TLS configuration.
     ///
     /// # Errors
-    /// [`ConfigError`] where the address is neither, or the timeout is zero.
+    /// [`ConfigError`] where the address is none of these, or the timeout is zero.
     pub fn new(address: &str, config: HttpConfig) -> Result<Self, ConfigError> {
         HttpServer::new(address, config, "nsqd").map(|server| Self { server })
     }

@@ -6,6 +6,8 @@ mod consuming;
 mod discovery;
 mod failover;
 mod http;
+#[cfg(feature = "tls")]
+mod https;
 mod in_flight;
 mod interop;
 mod misbehaving;
