@@ -22,9 +22,11 @@ pub(crate) struct LookupClient {
 impl LookupClient {
     /// `address` is `host:port` or `http://host:port` of nsqlookupd's HTTP side.
     pub(crate) fn new(address: &str, timeout: Duration) -> Result<Self, ConfigError> {
-        let mut config = HttpConfig::default();
-        config.timeout = timeout;
-        config.max_answer = MAX_ANSWER;
+        let config = HttpConfig {
+            timeout,
+            max_answer: MAX_ANSWER,
+            ..HttpConfig::default()
+        };
         LookupdHttp::new(address, config).map(|server| Self { server })
     }
 

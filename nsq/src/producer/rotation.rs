@@ -34,7 +34,7 @@ impl Rotation {
     pub(super) fn failed(&mut self) -> bool {
         self.current = (self.current + 1) % self.nsqds;
         self.failures += 1;
-        self.failures % self.nsqds == 0
+        self.failures.is_multiple_of(self.nsqds)
     }
 }
 
