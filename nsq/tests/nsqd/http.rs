@@ -246,7 +246,8 @@ async fn an_answer_is_taken_no_longer_than_the_limit() {
 
 #[tokio::test]
 async fn answers_that_are_none_are_told_apart() {
-    let bodies: [(&[u8], fn(&HttpError) -> bool); 4] = [
+    type Check = fn(&HttpError) -> bool;
+    let bodies: [(&[u8], Check); 4] = [
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", |error| {
             matches!(error, HttpError::Malformed)
         }),
