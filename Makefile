@@ -37,6 +37,10 @@ bench: setup-build setup-test models ## Measure; each result is a line `name val
 bench-mesh: setup-build ## Measure the mesh beside tonic's channels and other breakers
 	$(CARGO) bench --locked --package safelight-mesh --benches --profile dev
 
+.PHONY: bench-nsq
+bench-nsq: setup-build ## Measure the NSQ client beside the Go client, on one nsqd
+	@scripts/bench-nsq.sh
+
 .PHONY: scenarios
 scenarios: setup-build ## Play the troubles of mesh/scenarios/report.md anew, and write down what comes of them
 	RENEW_SCENARIOS=1 $(CARGO) test --locked --package safelight-mesh --test scenarios

@@ -25,6 +25,9 @@ if ! { has nsqd && has nsqlookupd; }; then
     "$root/scripts/build-nsq.sh" || [[ ${CI:-} != true ]] || exit 1
 fi
 
+# Two tests run the Go client beside ours.
+"$root/scripts/build-go-nsq-peer.sh" || [[ ${CI:-} != true ]] || exit 1
+
 # One test asks the services from a shell as people do.
 "$root/scripts/build-go-tool.sh" grpcurl || [[ ${CI:-} != true ]] || exit 1
 

@@ -1,5 +1,6 @@
 //! What we send: commands, written as nsqd reads them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,6 +36,8 @@ pub(crate) enum Command {
         body: Bytes,
         delay: Duration,
     },
+    /// Written out before, by [`Command::encode_batch`].
+    Encoded(Arc<[Bytes]>),
     Subscribe {
         topic: Topic,
         channel: Channel,
@@ -67,15 +70,8 @@ impl Command {
                 put_line(out, &[b"PUB", topic.as_str().as_bytes()]);
                 put_sized(out, body);
             }
-            Command::PublishMany { topic, bodies } => {
-                put_line(out, &[b"MPUB", topic.as_str().as_bytes()]);
-                let bytes = bodies.iter().map(Bytes::len).sum();
-                put_len(out, batch_len(bodies.len(), bytes));
-                put_len(out, bodies.len());
-                for body in bodies {
-                    put_sized(out, body);
-                }
-            }
+            Command::PublishMany { topic, bodies } => Self::encode_batch(&topic, &bodies, out),
+            Command::Encoded(pieces) => pieces.iter().for_each(|piece| out.put_bytes(piece.clone())),
             Command::PublishDeferred { topic, body, delay } => {
                 put_line(
                     out,
@@ -97,6 +93,17 @@ impl Command {
             Command::Touch(id) => put_line(out, &[b"TOUCH", id.as_bytes()]),
             Command::Close => out.put_slice(b"CLS\n"),
             Command::Nop => out.put_slice(b"NOP\n"),
+        }
+    }
+
+    /// An MPUB.
+    pub(crate) fn encode_batch(topic: &Topic, bodies: &[Bytes], out: &mut WriteQueue) {
+        let bytes = bodies.iter().map(Bytes::len).sum();
+        put_line(out, &[b"MPUB", topic.as_str().as_bytes()]);
+        put_len(out, batch_len(bodies.len(), bytes));
+        put_len(out, bodies.len());
+        for body in bodies {
+            put_sized(out, body.clone());
         }
     }
 }

@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::command::Command;
 use crate::error::ConnectionError;
-use crate::frame::{Frame, FrameDecoder};
+use crate::frame::{Bodies, Frame, FrameDecoder};
 use crate::identify::ConnectionConfig;
 use crate::transport::Transport;
 use crate::write_queue::WriteQueue;
@@ -37,6 +37,7 @@ pub(crate) struct Connection {
     transport: Box<dyn Transport>,
     decoder: FrameDecoder,
     inbound: BytesMut,
+    bodies: Bodies,
     outbound: WriteQueue,
     /// Bytes ever put into `outbound`, and ever taken by the transport.
     queued: u64,
@@ -76,6 +77,7 @@ impl Connection {
             transport,
             decoder: FrameDecoder::new(config.max_frame_size),
             inbound: BytesMut::new(),
+            bodies: Bodies::default(),
             outbound: WriteQueue::default(),
             queued: 0,
             written: 0,
@@ -139,7 +141,7 @@ impl Connection {
 
     /// The next frame that has arrived in full. Heartbeats are answered here and not returned.
     pub(crate) fn next_frame(&mut self) -> Result<Option<Frame>, ConnectionError> {
-        while let Some(frame) = self.decoder.decode(&mut self.inbound)? {
+        while let Some(frame) = self.decoder.decode_with(&mut self.inbound, &mut self.bodies)? {
             match frame {
                 Frame::Response(data) if data == HEARTBEAT => self.hear_heartbeat(),
                 frame => return Ok(Some(frame)),

@@ -3,7 +3,11 @@
 //! A frame is a 4-byte length, a 4-byte type (the length counts it), and data; all numbers are
 //! big-endian. A message's data is an 8-byte time stamp, 2 bytes of attempts, 16 of id, and the body.
 
+mod body;
+
 use bytes::{Buf, Bytes, BytesMut};
+
+pub(crate) use body::Bodies;
 
 use crate::consumer::MessageId;
 use crate::error::ServerError;
@@ -15,10 +19,6 @@ const MESSAGE_HEADER_LEN: usize = 8 + 2 + MessageId::LEN;
 const TYPE_RESPONSE: i32 = 0;
 const TYPE_ERROR: i32 = 1;
 const TYPE_MESSAGE: i32 = 2;
-
-/// Bodies shorter than this are copied out of the read buffer. A slice would keep the whole buffer
-/// alive for as long as the message lives.
-const COPIED_BELOW: usize = 4096;
 
 /// One frame from nsqd.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +88,15 @@ impl FrameDecoder {
     /// [`FrameError`] as soon as the length (or the type) shows that this is no frame of nsqd's; the
     /// stream cannot be read any further then. Nothing is allocated for a length that is refused.
     pub fn decode(&self, buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
+        self.decode_with(buffer, &mut Bodies::default())
+    }
+
+    /// The same, where frame after frame is decoded: memory for small ones is taken for many at a time.
+    pub(crate) fn decode_with(
+        &self,
+        buffer: &mut BytesMut,
+        bodies: &mut Bodies,
+    ) -> Result<Option<Frame>, FrameError> {
         let Some(length) = self.announced_length(buffer)? else {
             return Ok(None);
         };
@@ -108,9 +117,9 @@ impl FrameDecoder {
 
         buffer.advance(LENGTH_LEN + TYPE_LEN);
         let frame = match frame_type {
-            TYPE_RESPONSE => Frame::Response(take(buffer, data_len)),
-            TYPE_ERROR => Frame::Error(ServerError::parse(&take(buffer, data_len))),
-            _ => Frame::Message(take_message(buffer, data_len)),
+            TYPE_RESPONSE => Frame::Response(bodies.take(buffer, data_len)),
+            TYPE_ERROR => Frame::Error(ServerError::parse(&bodies.take(buffer, data_len))),
+            _ => Frame::Message(take_message(buffer, data_len, bodies)),
         };
         Ok(Some(frame))
     }
@@ -134,22 +143,13 @@ impl FrameDecoder {
     }
 }
 
-fn take(buffer: &mut BytesMut, len: usize) -> Bytes {
-    if len >= COPIED_BELOW {
-        return buffer.split_to(len).freeze();
-    }
-    let copy = Bytes::copy_from_slice(&buffer[..len]);
-    buffer.advance(len);
-    copy
-}
-
 /// The caller has checked that `len` bytes are there and that they hold a header.
-fn take_message(buffer: &mut BytesMut, len: usize) -> RawMessage {
+fn take_message(buffer: &mut BytesMut, len: usize, bodies: &mut Bodies) -> RawMessage {
     let timestamp = buffer.get_i64();
     let attempts = buffer.get_u16();
     let mut id = [0; MessageId::LEN];
     buffer.copy_to_slice(&mut id);
-    let body = take(buffer, len - MESSAGE_HEADER_LEN);
+    let body = bodies.take(buffer, len - MESSAGE_HEADER_LEN);
     RawMessage {
         timestamp,
         attempts,

@@ -1,11 +1,12 @@
 //! An async client for [NSQ](https://nsq.io), a realtime distributed message queue.
 //!
-//! - A [`Producer`] is a cheap handle on one connection to one nsqd. [`Producer::publish`] resolves with
-//!   nsqd's acknowledgement of that very message, or with an error that says whether the message was
-//!   certainly not stored, refused, or perhaps stored.
+//! - A [`Producer`] is a cheap handle on one connection to one of several nsqds. [`Producer::publish`]
+//!   resolves with nsqd's acknowledgement of that very message, or with an error that says whether the
+//!   message was certainly not stored, refused, or perhaps stored.
 //! - A [`Consumer`] is a stream of owned [`Message`]s from any number of nsqds, given by address or found
 //!   through nsqlookupd. It never has more than `max_in_flight` messages unanswered, answers heartbeats
 //!   whatever its reader does, and reconnects by itself.
+//! - [`NsqdHttp`] and [`LookupdHttp`] ask the servers' HTTP sides: topics and channels, statistics, health.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -38,6 +39,7 @@ mod consumer;
 mod dialer;
 mod error;
 mod frame;
+mod http;
 mod identify;
 mod lookup;
 mod name;
@@ -59,9 +61,16 @@ pub use error::{
     ServerError, TlsError,
 };
 pub use frame::{Frame, FrameDecoder, FrameError, RawMessage};
+pub use http::{
+    ChannelStats, ClientStats, HttpConfig, HttpError, Lookup, LookupdHttp, Node, NsqdHttp, NsqdInfo,
+    NsqdLimits, NsqdStats, StatsQuery, TopicStats,
+};
 pub use identify::{AuthSecret, Authorization, Compressed, Compression, ConnectionConfig, Negotiated};
 pub use name::{Channel, InvalidName, Topic};
-pub use producer::{Producer, ProducerConfig, ProducerState};
+pub use producer::{
+    BatchAck, NsqdAddress, Producer, ProducerConfig, ProducerState, ProducerStats, PublishAck,
+    PublishManyError,
+};
 #[cfg(feature = "tls")]
 pub use transport::{TlsConfig, TlsConfigBuilder, TlsConfigError};
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -21,6 +22,16 @@ pub(crate) struct WriteQueue {
 // === impl WriteQueue ===
 
 impl WriteQueue {
+    /// Takes memory for so many bytes to come that are not kept as they are.
+    pub(crate) fn reserve(&mut self, bytes: usize) {
+        self.tail.reserve(bytes);
+    }
+
+    /// Whether a body of this length is copied, and not kept as it is.
+    pub(crate) fn is_copied(len: usize) -> bool {
+        len < KEPT_FROM
+    }
+
     pub(crate) fn put_slice(&mut self, bytes: &[u8]) {
         self.tail.extend_from_slice(bytes);
         self.len += bytes.len();
@@ -31,7 +42,7 @@ impl WriteQueue {
     }
 
     pub(crate) fn put_bytes(&mut self, bytes: Bytes) {
-        if bytes.len() < KEPT_FROM {
+        if Self::is_copied(bytes.len()) {
             self.put_slice(&bytes);
             return;
         }
@@ -40,6 +51,14 @@ impl WriteQueue {
         }
         self.len += bytes.len();
         self.pieces.push_back(bytes);
+    }
+
+    /// All that waits, to be written later.
+    pub(crate) fn into_pieces(mut self) -> Arc<[Bytes]> {
+        if !self.tail.is_empty() {
+            self.pieces.push_back(self.tail.freeze());
+        }
+        self.pieces.into_iter().collect()
     }
 
     pub(crate) fn clear(&mut self) {

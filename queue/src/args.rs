@@ -18,6 +18,10 @@ pub struct QueueArgs {
     #[arg(long, env = "PRODUCER_ADDRESS", value_parser = host_and_port)]
     pub producer_address: Option<String>,
 
+    /// The same nsqd's HTTP side, as HOST:PORT: to make channels beforehand, and to measure what waits
+    #[arg(long, env = "PRODUCER_HTTP_ADDRESS", value_parser = lookup_address)]
+    pub producer_http_address: Option<String>,
+
     /// The nsqlookupds to find nsqds with, comma-separated, as HOST:PORT of their HTTP side
     #[arg(long, env = "NSQ_LOOKUP_ADDRESS", value_delimiter = ',', value_parser = lookup_address)]
     pub nsq_lookup_address: Vec<String>,
@@ -77,6 +81,7 @@ impl QueueArgs {
     fn connect_nsq(&self) -> Result<Queue, QueueError> {
         let config = NsqConfig {
             producer: self.producer_address.clone(),
+            producer_http: self.producer_http_address.clone(),
             nsqd: self.nsqd_address.clone(),
             lookupd: self.nsq_lookup_address.clone(),
             ..NsqConfig::default()

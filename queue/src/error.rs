@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 
-use async_nsq::PublishError;
+use async_nsq::{PublishError, PublishManyError};
 use safelight_database::Error as DatabaseError;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
@@ -38,6 +38,15 @@ impl QueueError {
             PublishError::Invalid(reason) => QueueError::Invalid(reason.to_string()),
             error if error.is_retryable() => QueueError::Unavailable(error.into()),
             error => QueueError::Invalid(error.to_string()),
+        }
+    }
+
+    pub(crate) fn of_publish_many(error: PublishManyError) -> Self {
+        let retryable = error.failed.iter().all(|(_, reason)| reason.is_retryable());
+        if retryable {
+            QueueError::Unavailable(error.into())
+        } else {
+            QueueError::Invalid(error.to_string())
         }
     }
 

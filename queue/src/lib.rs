@@ -30,6 +30,7 @@ mod error;
 mod id;
 mod metric_names;
 mod nsq;
+mod nsqd_side;
 mod queue;
 mod subscription;
 

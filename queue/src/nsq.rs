@@ -1,18 +1,29 @@
 //! The back end on NSQ.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_nsq::{Channel, Consumer, ConsumerConfig, Producer, ProducerConfig, ProducerState, Topic};
+use async_nsq::{
+    Channel, Consumer, ConsumerConfig, HttpConfig, NsqdHttp, Producer, ProducerConfig, ProducerState, Topic,
+};
 use bytes::Bytes;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::error::QueueError;
+use crate::nsqd_side::{Groundwork, watch};
 use crate::subscription::Subscription;
+
+/// How long a publish waits for topic and channel to be made; it goes on without them.
+const HTTP_LIMIT: Duration = Duration::from_secs(1);
 
 /// Where the servers are. Addresses are `host:port`, resolved at each connect.
 #[derive(Debug, Clone, Default)]
 pub struct NsqConfig {
     /// The nsqd to publish to (TCP). `None` for a queue that is only subscribed to.
     pub producer: Option<String>,
+    /// The same nsqd's HTTP side. Where it is given, the channel is made together with a topic before the
+    /// first publish to it, nsqd's limits are learned, and what waits there is measured.
+    pub producer_http: Option<String>,
     /// nsqds to subscribe to directly (TCP).
     pub nsqd: Vec<String>,
     /// nsqlookupds to ask for nsqds to subscribe to (HTTP). With neither these nor `nsqd` given, the
@@ -29,21 +40,36 @@ pub struct NsqConfig {
 pub(crate) struct NsqBackend {
     config: NsqConfig,
     producer: Option<Producer>,
+    groundwork: Option<Groundwork>,
+    /// Ends the measuring with the last clone.
+    _watching: Option<Arc<DropGuard>>,
 }
 
 // === impl NsqBackend ===
 
 impl NsqBackend {
     pub(crate) fn new(config: NsqConfig) -> Result<Self, QueueError> {
+        let http = config.producer_http.as_deref().map(nsqd_http).transpose()?;
         let producer = config.producer.as_ref().map(|address| {
             let mut producer = ProducerConfig::new(address);
+            producer.nsqd[0].http = http.clone();
             if let Some(timeout) = config.publish_timeout {
                 producer.publish_timeout = timeout;
             }
             Producer::start(producer)
         });
         let producer = producer.transpose()?;
-        Ok(Self { config, producer })
+        let watching = http.clone().map(|http| {
+            let end = CancellationToken::new();
+            tokio::spawn(end.clone().run_until_cancelled_owned(watch(http)));
+            Arc::new(end.drop_guard())
+        });
+        Ok(Self {
+            config,
+            producer,
+            groundwork: http.map(Groundwork::new),
+            _watching: watching,
+        })
     }
 
     pub(crate) async fn publish(&self, topic: &Topic, bodies: &[Bytes]) -> Result<(), QueueError> {
@@ -52,11 +78,19 @@ impl NsqBackend {
                 "no nsqd to publish to is configured".to_owned(),
             ));
         };
-        let published = match bodies {
-            [body] => producer.publish(topic, body.clone()).await,
-            bodies => producer.publish_many(topic, bodies.to_vec()).await,
-        };
-        published.map_err(QueueError::of_publish)
+        if let Some(groundwork) = &self.groundwork {
+            groundwork.lay(topic).await;
+        }
+        match bodies {
+            [body] => producer
+                .publish(topic, body.clone())
+                .await
+                .map_err(QueueError::of_publish),
+            bodies => producer
+                .publish_many(topic, bodies.to_vec())
+                .await
+                .map_err(QueueError::of_publish_many),
+        }
     }
 
     pub(crate) fn subscribe(
@@ -85,4 +119,10 @@ impl NsqBackend {
             Some(_) => Err("closed".to_owned()),
         }
     }
+}
+
+fn nsqd_http(address: &str) -> Result<NsqdHttp, QueueError> {
+    let mut config = HttpConfig::default();
+    config.timeout = HTTP_LIMIT;
+    Ok(NsqdHttp::new(address, config)?)
 }

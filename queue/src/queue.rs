@@ -19,7 +19,7 @@ pub struct Queue {
 
 #[derive(Debug, Clone)]
 enum Backend {
-    Nsq(NsqBackend),
+    Nsq(Box<NsqBackend>),
     Embedded(EmbeddedBackend),
 }
 
@@ -34,7 +34,7 @@ impl Queue {
     /// [`QueueError::Invalid`] where the configuration cannot work.
     pub fn nsq(config: NsqConfig) -> Result<Self, QueueError> {
         Ok(Self {
-            backend: Backend::Nsq(NsqBackend::new(config)?),
+            backend: Backend::Nsq(Box::new(NsqBackend::new(config)?)),
         })
     }
 
@@ -53,13 +53,13 @@ impl Queue {
         }
     }
 
-    /// Publishes messages, in one command or transaction: all, or none that is known of. `Ok` means that
-    /// the back end has them. Bounded in time: 5 s with NSQ, the database's operation timeout with the
+    /// Publishes messages: with NSQ in as few commands as nsqd takes, else in one transaction. `Ok` means
+    /// that the back end has all of them; an error, that it does not, or is not known to. Bounded in time: 5 s with NSQ, the database's operation timeout with the
     /// embedded one. Nothing is done for an empty list.
     ///
     /// # Errors
     /// [`QueueError::Unavailable`] where trying again can help; [`QueueError::Invalid`] for an empty
-    /// message, a bad topic name, more than 5 MiB together, or a queue without a `producer`.
+    /// message, a bad topic name, a message over 1 MiB, or a queue without a `producer`.
     ///
     /// # Cancel safety
     /// The messages may be published or not when the future is dropped.

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::body::SHARED_BELOW;
 use super::*;
 
 const LIMIT: usize = 20_000;
@@ -30,7 +31,7 @@ fn encode(frame: &Frame) -> Vec<u8> {
 fn any_body() -> impl Strategy<Value = Bytes> {
     let lengths = prop_oneof![
         0_usize..100,
-        COPIED_BELOW - 2..COPIED_BELOW + 2,
+        SHARED_BELOW - 2..SHARED_BELOW + 2,
         10_000_usize..15_000
     ];
     (lengths, any::<u8>()).prop_map(|(len, byte)| vec![byte; len].into())

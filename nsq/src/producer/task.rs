@@ -1,37 +1,58 @@
 //! The task that owns a producer's connection.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::request::{Bounds, Request};
-use super::{ProducerConfig, ProducerState};
+use super::ProducerState;
+use super::gather::{self, Gathering};
+use super::handle::Core;
+use super::request::Request;
+use super::rotation::Rotation;
+use super::stats::add;
 use crate::backoff::Backoff;
+use crate::command::Command;
 use crate::connection::Connection;
-use crate::error::{ConnectionError, PublishError};
+use crate::error::{ConnectionError, ErrorCode, PublishError, ServerError};
 use crate::frame::Frame;
 
+/// Longer than this, nothing waits for nsqd's HTTP side to tell its limits.
+const LEARNING_LIMIT: Duration = Duration::from_secs(1);
+
 pub(super) struct ProducerTask {
-    config: Arc<ProducerConfig>,
+    core: Arc<Core>,
     incoming: mpsc::UnboundedReceiver<Request>,
-    bounds: Bounds,
     state: watch::Sender<ProducerState>,
     closing: CancellationToken,
+    rotation: Rotation,
+    /// Where messages are to be sent in batches.
+    gathering: Option<Gathering>,
     /// Not sent yet, oldest first. Bounded, as every request holds a place of `bounds`.
     queued: VecDeque<Request>,
     /// `false` once nothing more can come in.
     open: bool,
 }
 
-/// A request whose answer is outstanding. nsqd answers in the order of the commands.
+/// A command whose answer is outstanding. nsqd answers in the order of the commands.
 struct Sent {
-    request: Request,
-    /// Where its command ends in the stream of bytes.
+    requests: Requests,
+    /// Where it ends in the stream of bytes.
     end: u64,
+}
+
+/// What one command carries.
+enum Requests {
+    One(Request),
+    /// At least two messages of one topic, made one batch here.
+    Merged(Vec<Request>),
 }
 
 /// How a connection ended.
@@ -46,16 +67,16 @@ struct Lost {
 
 impl ProducerTask {
     pub(super) fn new(
-        config: Arc<ProducerConfig>,
+        core: Arc<Core>,
         incoming: mpsc::UnboundedReceiver<Request>,
-        bounds: Bounds,
         state: watch::Sender<ProducerState>,
         closing: CancellationToken,
     ) -> Self {
         Self {
-            config,
+            rotation: Rotation::new(core.config.nsqd.len()),
+            gathering: core.config.linger.map(Gathering::new),
+            core,
             incoming,
-            bounds,
             state,
             closing,
             queued: VecDeque::new(),
@@ -64,32 +85,42 @@ impl ProducerTask {
     }
 
     pub(super) async fn run(mut self) {
-        let connection = &self.config.connection;
-        let mut backoff = Backoff::new(connection.reconnect_first, connection.reconnect_longest);
+        let core = self.core.clone();
+        let reconnect_longest = core.config.connection.reconnect_longest;
+        let mut backoff = Backoff::new(core.config.connection.reconnect_first, reconnect_longest);
         while !self.is_done() {
-            let error = match self.connect().await {
+            let nsqd = &core.config.nsqd[self.rotation.current()].tcp;
+            let (error, blameless) = match self.connect().await {
                 None => continue,
-                Some(Err(error)) => error,
+                Some(Err(error)) => (error, false),
                 Some(Ok(mut connection)) => {
                     self.state.send_replace(ProducerState::Connected);
-                    info!(nsqd = %self.config.address, "producer connected");
+                    add(&core.counters.connections, 1);
+                    info!(%nsqd, "producer connected");
                     let connected_at = Instant::now();
                     let mut sent = VecDeque::new();
                     let answered = self.serve(&mut connection, &mut sent, &mut backoff).await;
                     let Err(lost) = answered else { break };
                     self.settle(sent, &connection, &lost);
-                    if connected_at.elapsed() >= self.config.connection.reconnect_longest {
+                    if connected_at.elapsed() >= reconnect_longest {
                         backoff.reset();
+                        self.rotation.worked();
                     }
-                    lost.error
+                    let blameless = lost.is_over_our_command();
+                    (lost.error, blameless)
                 }
             };
-            warn!(nsqd = %self.config.address, %error, "producer is not connected");
+            add(&core.counters.connection_failures, 1);
+            warn!(%nsqd, %error, "producer is not connected");
             self.state.send_replace(ProducerState::Disconnected(Some(error)));
-            let wait = backoff.next(&mut rand::rng());
-            self.while_disconnected(sleep(wait)).await;
+            // Another nsqd would have closed over the same command.
+            if blameless || self.rotation.failed() {
+                let wait = backoff.next(&mut rand::rng());
+                self.while_disconnected(sleep(wait)).await;
+            }
+            core.current.store(self.rotation.current(), Ordering::Relaxed);
         }
-        debug!(nsqd = %self.config.address, "producer closed");
+        debug!("producer closed");
         self.state.send_replace(ProducerState::Closed);
     }
 
@@ -99,18 +130,18 @@ impl ProducerTask {
 
     /// `None` if there is nothing left to connect for.
     async fn connect(&mut self) -> Option<Result<Connection, ConnectionError>> {
-        let config = self.config.clone();
-        let opening = async move { Connection::open(&config.address, &config.connection).await };
-        let opened = self.while_disconnected(Box::pin(opening)).await?;
-        Some(opened.map(|(connection, negotiated)| {
-            debug!(?negotiated, "nsqd answered");
-            connection
-        }))
+        let core = self.core.clone();
+        let nsqd = self.rotation.current();
+        let opened = self.while_disconnected(Box::pin(open(core, nsqd))).await?;
+        // Another one's messages may have waited long enough meanwhile.
+        self.gathering = self.core.config.linger.map(Gathering::new);
+        Some(opened)
     }
 
     /// Runs `future` while requests queue up and withdrawn ones give their places back; `None` when
     /// everything was withdrawn and nothing more can come.
     async fn while_disconnected<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
+        let core = self.core.clone();
         tokio::pin!(future);
         loop {
             if self.is_done() {
@@ -120,7 +151,7 @@ impl ProducerTask {
                 output = &mut future => return Some(output),
                 request = self.incoming.recv(), if self.open => self.enqueue(request),
                 () = self.closing.cancelled(), if !self.incoming.is_closed() => self.incoming.close(),
-                () = self.bounds.withdrawn() => self.queued.retain(|request| !request.is_withdrawn()),
+                () = core.bounds.withdrawn() => self.queued.retain(|request| !request.is_withdrawn()),
             }
         }
     }
@@ -140,24 +171,33 @@ impl ProducerTask {
         backoff: &mut Backoff,
     ) -> Result<(), Lost> {
         loop {
+            let unanswered = sent.len();
             self.send_queued(connection, sent);
+            if unanswered > 0 && sent.len() > unanswered {
+                let_others_run().await;
+                self.send_queued(connection, sent);
+            }
             while let Some(frame) = connection.next_frame()? {
                 let unanswered = sent.len();
-                let outcome = resolve_first(sent, frame);
+                let outcome = self.resolve_first(sent, frame);
                 if sent.len() < unanswered {
                     // A connection that did some work is proof that the next is worth a try soon; one
                     // that was merely accepted is not.
                     backoff.reset();
+                    self.rotation.worked();
                 }
                 outcome?;
             }
             if self.is_done() && sent.is_empty() {
                 return Ok(());
             }
+            let due_at = self.gathering.as_ref().and_then(Gathering::due_at);
+            let wake_at = due_at.unwrap_or_else(Instant::now);
             tokio::select! {
                 biased;
                 progress = connection.drive() => progress?,
                 request = self.incoming.recv(), if self.open && connection.has_room() => self.enqueue(request),
+                () = sleep_until(wake_at), if due_at.is_some() && connection.has_room() => {}
                 () = self.closing.cancelled(), if !self.incoming.is_closed() => self.incoming.close(),
             }
         }
@@ -165,67 +205,227 @@ impl ProducerTask {
 
     /// Moves as many requests as there is room for into the connection's buffer.
     fn send_queued(&mut self, connection: &mut Connection, sent: &mut VecDeque<Sent>) {
+        if self.gathering.is_some() {
+            return self.send_gathered(connection, sent);
+        }
         while connection.has_room() {
             let Some(request) = self.queued.pop_front().or_else(|| self.incoming.try_recv().ok()) else {
                 return;
             };
-            let Some(command) = request.begin() else {
+            if let Err(reason) = request.check(&self.core.limits) {
+                request.resolve(Err(reason.into()));
+            } else if request.begin() {
+                let command = request.command();
+                self.send(command, Requests::One(request), connection, sent);
+            }
+        }
+    }
+
+    fn send_gathered(&mut self, connection: &mut Connection, sent: &mut VecDeque<Sent>) {
+        while let Ok(request) = self.incoming.try_recv() {
+            self.queued.push_back(request);
+        }
+        let now = Instant::now();
+        let waiting = self.queued.len();
+        let due = self
+            .gathering
+            .as_mut()
+            .is_some_and(|gathering| gathering.is_due(waiting, now));
+        if !due && self.open {
+            return;
+        }
+        while connection.has_room() {
+            if let Some(first) = self.queued.front()
+                && let Err(reason) = first.check(&self.core.limits)
+            {
+                if let Some(first) = self.queued.pop_front() {
+                    first.resolve(Err(reason.into()));
+                }
                 continue;
+            }
+            let mut batch = gather::take_batch(&mut self.queued, &self.core.limits);
+            let Some(command) = gather::command(&batch) else {
+                break;
             };
-            connection.send(command);
-            sent.push_back(Sent {
-                request,
-                end: connection.queued(),
+            let requests = match batch.pop() {
+                Some(single) if batch.is_empty() => Requests::One(single),
+                last => {
+                    batch.extend(last);
+                    Requests::Merged(batch)
+                }
+            };
+            self.send(command, requests, connection, sent);
+        }
+        if self.queued.is_empty()
+            && let Some(gathering) = &mut self.gathering
+        {
+            gathering.is_due(0, now);
+        }
+    }
+
+    fn send(
+        &self,
+        command: Command,
+        requests: Requests,
+        connection: &mut Connection,
+        sent: &mut VecDeque<Sent>,
+    ) {
+        connection.send(command);
+        add(&self.core.counters.commands, 1);
+        let end = connection.queued();
+        sent.push_back(Sent { requests, end });
+    }
+
+    /// Tells the sender of the oldest unanswered command what became of it.
+    fn resolve_first(&mut self, sent: &mut VecDeque<Sent>, frame: Frame) -> Result<(), Lost> {
+        let refusal = match frame {
+            Frame::Response(data) if data == "OK" => None,
+            Frame::Response(_) => {
+                return Err(ConnectionError::Protocol("a publish answered with neither OK nor error").into());
+            }
+            Frame::Message(_) => {
+                return Err(ConnectionError::Protocol("a message without a subscription").into());
+            }
+            Frame::Error(refusal) => Some(refusal),
+        };
+        let Some(Sent { requests, .. }) = sent.pop_front() else {
+            return Err(match refusal {
+                None => ConnectionError::Protocol("more answers than commands").into(),
+                Some(refusal) => ConnectionError::Server(refusal).into(),
             });
+        };
+        let Some(refusal) = refusal else {
+            for request in requests {
+                add(&self.core.counters.acknowledged, request.messages());
+                request.resolve(Ok(()));
+            }
+            return Ok(());
+        };
+        self.refuse(requests, &refusal);
+        if refusal.code.is_fatal() {
+            return Err(Lost {
+                error: refusal.into(),
+                rest_unseen: true,
+            });
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, requests: Requests, refusal: &ServerError) {
+        let learned = self.core.limits.learn_from(refusal);
+        match requests {
+            // nsqd looks at a whole batch before it stores any of it (readMPUB, nsqd/protocol_v2.go). Now
+            // that its limit is known, those that broke it are told, and the others sent again.
+            Requests::Merged(requests) if learned => {
+                for request in requests.into_iter().rev() {
+                    self.queue_again(request);
+                }
+            }
+            requests => {
+                for request in requests {
+                    add(&self.core.counters.rejected, request.messages());
+                    request.resolve(Err(PublishError::Rejected(refusal.clone())));
+                }
+            }
         }
     }
 
     /// After a loss: tells those whose message may have been stored, and queues the others again.
     fn settle(&mut self, sent: VecDeque<Sent>, connection: &Connection, lost: &Lost) {
-        for Sent { request, end } in sent.into_iter().rev() {
+        for Sent { requests, end } in sent.into_iter().rev() {
             let never_arrived = end > connection.written();
-            if !lost.rest_unseen && !never_arrived {
-                request.resolve(Err(PublishError::Unknown(lost.error.clone())));
-            } else if request.take_back() {
-                self.queued.push_front(request);
+            let unknown = !lost.rest_unseen && !never_arrived;
+            for request in requests.into_iter().rev() {
+                if !unknown || request.repeats_unknown() {
+                    self.queue_again(request);
+                } else {
+                    add(&self.core.counters.unknown, request.messages());
+                    request.resolve(Err(PublishError::Unknown(lost.error.clone())));
+                }
             }
+        }
+    }
+
+    /// Puts a request in front of the queue, unless nobody waits for it any more.
+    fn queue_again(&mut self, request: Request) {
+        if request.take_back() {
+            add(&self.core.counters.repeated, request.messages());
+            self.queued.push_front(request);
         }
     }
 }
 
-/// Tells the sender of the oldest unanswered command what became of it.
-fn resolve_first(sent: &mut VecDeque<Sent>, frame: Frame) -> Result<(), Lost> {
-    let result = match frame {
-        Frame::Response(data) if data == "OK" => Ok(()),
-        Frame::Response(_) => {
-            return Err(ConnectionError::Protocol("a publish answered with neither OK nor error").into());
+/// Goes to the end of the line once. Callers that were just answered get to publish again, and what they
+/// publish is written with what is there already.
+async fn let_others_run() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if yielded {
+            return Poll::Ready(());
         }
-        Frame::Message(_) => return Err(ConnectionError::Protocol("a message without a subscription").into()),
-        Frame::Error(error) => Err(error),
+        yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Connects to one nsqd, and asks for its limits where there is a way.
+async fn open(core: Arc<Core>, nsqd: usize) -> Result<Connection, ConnectionError> {
+    let nsqd = &core.config.nsqd[nsqd];
+    let learn = async {
+        let Some(http) = &nsqd.http else { return };
+        match timeout(LEARNING_LIMIT, http.limits()).await {
+            Ok(Ok(limits)) => core.limits.learn(limits),
+            Ok(Err(error)) => warn!(nsqd = http.url(), %error, "nsqd does not tell its limits"),
+            Err(_) => warn!(nsqd = http.url(), "nsqd does not tell its limits in time"),
+        }
     };
-    let Some(first) = sent.pop_front() else {
-        return Err(match result {
-            Ok(()) => ConnectionError::Protocol("more answers than commands").into(),
-            Err(error) => ConnectionError::Server(error).into(),
-        });
-    };
-    match result {
-        Ok(()) => first.request.resolve(Ok(())),
-        Err(error) => {
-            let fatal = error.code.is_fatal();
-            first.request.resolve(Err(PublishError::Rejected(error.clone())));
-            if fatal {
-                return Err(Lost {
-                    error: error.into(),
-                    rest_unseen: true,
-                });
-            }
+    let (opened, ()) = tokio::join!(Connection::open(&nsqd.tcp, &core.config.connection), learn);
+    let (connection, negotiated) = opened?;
+    debug!(?negotiated, "nsqd answered");
+    Ok(connection)
+}
+
+// === impl Requests ===
+
+#[cfg(test)]
+impl Requests {
+    fn len(&self) -> usize {
+        match self {
+            Requests::One(_) => 1,
+            Requests::Merged(requests) => requests.len(),
         }
     }
-    Ok(())
+}
+
+impl IntoIterator for Requests {
+    type Item = Request;
+    type IntoIter = std::iter::Chain<std::option::IntoIter<Request>, std::vec::IntoIter<Request>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        let (one, many) = match self {
+            Requests::One(request) => (Some(request), Vec::new()),
+            Requests::Merged(requests) => (None, requests),
+        };
+        one.into_iter().chain(many)
+    }
 }
 
 // === impl Lost ===
+
+impl Lost {
+    /// Whether nsqd closed because of what was sent, and not because of its own state.
+    fn is_over_our_command(&self) -> bool {
+        use ErrorCode::{BadBody, BadMessage, BadTopic, Invalid};
+        match &self.error {
+            ConnectionError::Server(refusal) => {
+                self.rest_unseen && matches!(refusal.code, Invalid | BadBody | BadMessage | BadTopic)
+            }
+            _ => false,
+        }
+    }
+}
 
 impl From<ConnectionError> for Lost {
     fn from(error: ConnectionError) -> Self {

@@ -103,7 +103,7 @@ impl TlsConfig {
 
     /// Shakes hands. With TLS 1.3 nsqd may still refuse us: it looks at our certificate only after we
     /// are done, so the refusal comes instead of the first byte.
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         &self,
         inner: Box<dyn Transport>,
         address: &str,

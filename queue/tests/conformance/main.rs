@@ -3,6 +3,7 @@
 
 mod arguments;
 mod backend;
+mod nsqd_side;
 mod outage;
 mod specification;
 
