@@ -69,6 +69,19 @@ pub enum FrameError {
 
 /// Cuts frames out of a growing buffer. It holds nothing but the limit, so that the same bytes always
 /// give the same frames, however they were split on their way.
+///
+/// ```
+/// use async_nsq::{Frame, FrameDecoder};
+/// use bytes::BytesMut;
+///
+/// # fn main() -> Result<(), async_nsq::FrameError> {
+/// let mut buffer = BytesMut::from(&b"\0\0\0\x06\0\0\0\0OK and the next"[..]);
+/// let frame = FrameDecoder::new(1024).decode(&mut buffer)?;
+/// assert_eq!(frame, Some(Frame::Response("OK".into())));
+/// assert_eq!(&buffer[..], b" and the next");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct FrameDecoder {
     max_frame_size: usize,

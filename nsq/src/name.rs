@@ -19,6 +19,14 @@ pub struct InvalidName {
 }
 
 /// The name of a topic: 1 to 64 bytes of `.a-zA-Z0-9_-`, optionally ending in `#ephemeral`.
+///
+/// ```
+/// use async_nsq::Topic;
+///
+/// assert!(Topic::new("orders.paid").is_ok());
+/// assert!(Topic::new("clicks#ephemeral").is_ok());
+/// assert!(Topic::new("not a name").is_err());
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Topic(Arc<str>);
 

@@ -14,6 +14,38 @@ use super::state::{ConsumerState, Drained, NsqdState};
 use super::stats::ConsumerStats;
 
 /// A handle on a [`Consumer`](super::Consumer) for those who do not read its messages. Cheap to clone.
+///
+/// ```
+/// # use async_nsq::testing::MockNetwork;
+/// use async_nsq::{Channel, Consumer, ConsumerConfig, Topic};
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
+/// # runtime.block_on(async {
+/// # let network = MockNetwork::new();
+/// # let nsqd = network.nsqd("127.0.0.1:4150");
+/// let mut config = ConsumerConfig::new(Topic::new("orders")?, Channel::new("billing")?);
+/// config.nsqd = vec!["127.0.0.1:4150".into()];
+/// # config.connection.dialer = Some(network.dialer());
+/// let consumer = Consumer::start(config)?;
+/// let control = consumer.control();
+/// let mut state = control.watch_state();
+/// state.wait_for(|now| now.connected == 1).await?;
+///
+/// control.pause(); // what the messages need is away
+/// control.resume(); // it is back
+///
+/// # nsqd.publish("order 1");
+/// # while control.in_flight() == 0 { tokio::time::sleep(Duration::from_millis(1)).await; }
+/// // One message has arrived, and nobody has asked for it.
+/// let drained = control.drain(Duration::from_secs(10)).await;
+/// assert_eq!((drained.requeued, drained.abandoned), (1, 0));
+/// assert!(control.state().closed);
+/// # Ok(())
+/// # })
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct ConsumerControl {
     pub(super) wishes: watch::Sender<Wishes>,

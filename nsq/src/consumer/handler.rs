@@ -39,6 +39,16 @@ pub struct Failure {
 }
 
 /// How [`Consumer::run_with`](super::Consumer::run_with) works. Start from [`RunConfig::new`].
+///
+/// ```
+/// use async_nsq::RunConfig;
+/// use std::time::Duration;
+///
+/// let mut config = RunConfig::new(16);
+/// config.requeue_delay = Duration::from_secs(5); // 5 s after the first attempt, 10 s after the second
+/// config.longest_requeue_delay = Duration::from_secs(60);
+/// config.touch = true; // handlers may take longer than nsqd's `--msg-timeout`
+/// ```
 #[derive(Debug, Clone)]
 pub struct RunConfig {
     /// How many handlers run at a time. What arrives beyond that waits here, and its time runs, so
@@ -59,6 +69,49 @@ pub struct RunConfig {
 /// Gives a message up after so many attempts: the hook takes it to where it is kept, and only once that
 /// has succeeded the message is finished. Where the hook fails, the message is requeued, and the hook is
 /// tried again with the next delivery.
+///
+/// ```
+/// # use async_nsq::testing::{MockNetwork, Verb};
+/// use async_nsq::{Channel, Consumer, ConsumerConfig, DeadLetters, Producer, ProducerConfig, RunConfig, Topic};
+/// # use std::time::Duration;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
+/// # runtime.block_on(async {
+/// # let network = MockNetwork::new();
+/// # network.nsqd("orders:4150").publish("order 1");
+/// # let mut graveyard = network.nsqd("failed:4150");
+/// # let mut config = ConsumerConfig::new(Topic::new("orders")?, Channel::new("billing")?);
+/// # config.nsqd = vec!["orders:4150".into()];
+/// # config.connection.dialer = Some(network.dialer());
+/// # let consumer = Consumer::start(config)?;
+/// # let control = consumer.control();
+/// # let mut config = ProducerConfig::new("failed:4150");
+/// # config.connection.dialer = Some(network.dialer());
+/// # let producer = Producer::start(config)?;
+/// // What has failed five times goes to a topic of its own.
+/// let failed = Topic::new("orders.failed")?;
+/// let mut config = RunConfig::new(16);
+/// config.dead_letters = Some(DeadLetters::after(5, move |message, failure| {
+///     let (producer, failed) = (producer.clone(), failed.clone());
+///     async move {
+///         println!("given up: {failure:?}");
+///         producer.publish(&failed, message.body().clone()).await?;
+///         Ok(())
+///     }
+/// }));
+/// let running = tokio::spawn(consumer.run_with(config, |message| async move {
+///     let order: u64 = std::str::from_utf8(message.body())?.parse()?;
+///     println!("{order}");
+///     Ok(())
+/// }));
+/// # assert_eq!(graveyard.next_of(Verb::Publish).await.to_string(), "PUB orders.failed");
+/// # control.drain(Duration::from_secs(10)).await;
+/// # running.await??;
+/// # Ok(())
+/// # })
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct DeadLetters {
     pub(super) max_attempts: u16,

@@ -38,6 +38,34 @@ pub enum AnswerError {
 ///
 /// It belongs to whoever holds it, and is answered once: by [`finish`](Message::finish) or
 /// [`requeue`](Message::requeue). Dropped unanswered, it is requeued at once.
+///
+/// ```
+/// # use async_nsq::testing::MockNetwork;
+/// use async_nsq::{Channel, Consumer, ConsumerConfig, Topic};
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
+/// # runtime.block_on(async {
+/// # let network = MockNetwork::new();
+/// # network.nsqd("127.0.0.1:4150").publish("order 1");
+/// let mut config = ConsumerConfig::new(Topic::new("orders")?, Channel::new("billing")?);
+/// config.nsqd = vec!["127.0.0.1:4150".into()];
+/// # config.connection.dialer = Some(network.dialer());
+/// let mut consumer = Consumer::start(config)?;
+///
+/// let message = consumer.next().await.ok_or("closed")?;
+/// assert_eq!(message.body(), "order 1");
+/// message.touch()?; // it takes longer than thought
+/// message.requeue(Duration::from_secs(60))?; // not now
+///
+/// let again = consumer.next().await.ok_or("closed")?; // a minute later
+/// assert_eq!(again.attempts(), 2);
+/// again.finish()?; // done
+/// # Ok(())
+/// # })
+/// # }
+/// ```
 #[must_use = "a message dropped unanswered is delivered again"]
 pub struct Message {
     raw: RawMessage,
@@ -122,7 +150,7 @@ impl Message {
         SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos)
     }
 
-    /// `host:port` of the nsqd that holds it, as configured or discovered.
+    /// `host:port` or `unix:/path` of the nsqd that holds it, as configured or discovered.
     pub fn nsqd(&self) -> &str {
         &self.origin.address
     }

@@ -23,6 +23,18 @@ const MOST_DOUBLINGS: u32 = 31;
 ///
 /// This is what the Go client does, in the same order on the wire: the change of RDY goes out before the
 /// FIN or REQ that caused it.
+///
+/// ```
+/// use async_nsq::BackoffPolicy;
+/// use std::time::Duration;
+///
+/// let policy = BackoffPolicy::FullJitter {
+///     unit: Duration::from_millis(100),
+///     longest: Duration::from_secs(30),
+/// };
+/// assert_eq!(policy.ceiling(1), Duration::from_millis(200)); // the first wait is no longer
+/// assert_eq!(BackoffPolicy::exponential().ceiling(6), Duration::from_secs(64));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BackoffPolicy {
     /// Failures change nothing. Right where a failure says something about the message, not about what

@@ -4,6 +4,20 @@ use std::fmt;
 use std::time::Duration;
 
 /// How requests over HTTP are made. All fields are public; start from [`HttpConfig::default`].
+///
+/// ```
+/// use async_nsq::{HttpConfig, NsqdHttp};
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), async_nsq::ConfigError> {
+/// let mut config = HttpConfig::default();
+/// config.timeout = Duration::from_secs(1);
+/// config.bearer_token = Some("a token".into()); // for a proxy in front of nsqd
+/// let nsqd = NsqdHttp::new("http://proxy:4151/nsqd-1", config)?;
+/// # assert_eq!(nsqd.url(), "http://proxy:4151/nsqd-1");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct HttpConfig {

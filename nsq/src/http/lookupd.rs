@@ -117,6 +117,9 @@ impl LookupdHttp {
     ///
     /// # Errors
     /// [`HttpError`].
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind when the future is dropped.
     pub async fn ping(&self) -> Result<(), HttpError> {
         self.server.ask(Method::GET, "/ping", &[]).await.map(drop)
     }
@@ -125,6 +128,9 @@ impl LookupdHttp {
     ///
     /// # Errors
     /// [`HttpError`].
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind when the future is dropped.
     pub async fn version(&self) -> Result<String, HttpError> {
         let answer: Version = parse(&self.server.ask(Method::GET, "/info", &[]).await?)?;
         Ok(answer.version)
@@ -134,6 +140,9 @@ impl LookupdHttp {
     ///
     /// # Errors
     /// [`HttpError`].
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind when the future is dropped.
     pub async fn lookup(&self, topic: &Topic) -> Result<Option<Lookup>, HttpError> {
         let query = [("topic", topic.as_str())];
         match self.server.ask(Method::GET, "/lookup", &query).await {
@@ -147,6 +156,9 @@ impl LookupdHttp {
     ///
     /// # Errors
     /// [`HttpError`].
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind when the future is dropped.
     pub async fn nodes(&self) -> Result<Vec<Node>, HttpError> {
         let answer: Nodes = parse(&self.server.ask(Method::GET, "/nodes", &[]).await?)?;
         Ok(answer.producers)
@@ -156,6 +168,9 @@ impl LookupdHttp {
     ///
     /// # Errors
     /// [`HttpError`].
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind when the future is dropped.
     pub async fn topics(&self) -> Result<Vec<String>, HttpError> {
         let answer: Topics = parse(&self.server.ask(Method::GET, "/topics", &[]).await?)?;
         Ok(answer.topics)
@@ -165,6 +180,9 @@ impl LookupdHttp {
     ///
     /// # Errors
     /// [`HttpError`].
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind when the future is dropped.
     pub async fn channels(&self, topic: &Topic) -> Result<Vec<String>, HttpError> {
         let query = [("topic", topic.as_str())];
         let answer: Channels = parse(&self.server.ask(Method::GET, "/channels", &query).await?)?;
@@ -175,6 +193,9 @@ impl LookupdHttp {
     ///
     /// # Errors
     /// [`HttpError`].
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, nsqlookupd may have done it, or not.
     pub async fn create_topic(&self, topic: &Topic) -> Result<(), HttpError> {
         self.change("/topic/create", &[("topic", topic.as_str())]).await
     }
@@ -183,6 +204,9 @@ impl LookupdHttp {
     ///
     /// # Errors
     /// [`HttpError`].
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, nsqlookupd may have done it, or not.
     pub async fn delete_topic(&self, topic: &Topic) -> Result<(), HttpError> {
         self.change("/topic/delete", &[("topic", topic.as_str())]).await
     }
@@ -192,6 +216,9 @@ impl LookupdHttp {
     ///
     /// # Errors
     /// [`HttpError`].
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, nsqlookupd may have done it, or not.
     pub async fn create_channel(&self, topic: &Topic, channel: &Channel) -> Result<(), HttpError> {
         let query = [("topic", topic.as_str()), ("channel", channel.as_str())];
         self.change("/channel/create", &query).await
@@ -201,6 +228,9 @@ impl LookupdHttp {
     ///
     /// # Errors
     /// [`HttpError`]; [not found](HttpError::is_not_found) where it is not known.
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, nsqlookupd may have done it, or not.
     pub async fn delete_channel(&self, topic: &Topic, channel: &Channel) -> Result<(), HttpError> {
         let query = [("topic", topic.as_str()), ("channel", channel.as_str())];
         self.change("/channel/delete", &query).await
@@ -211,6 +241,9 @@ impl LookupdHttp {
     ///
     /// # Errors
     /// [`HttpError`].
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, nsqlookupd may have done it, or not.
     pub async fn tombstone(&self, topic: &Topic, node: &str) -> Result<(), HttpError> {
         self.change("/topic/tombstone", &[("topic", topic.as_str()), ("node", node)])
             .await

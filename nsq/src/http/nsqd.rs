@@ -86,6 +86,9 @@ impl NsqdHttp {
     ///
     /// # Errors
     /// [`HttpError`]; any of them means that it is not well.
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind when the future is dropped.
     pub async fn ping(&self) -> Result<(), HttpError> {
         self.server.ask(Method::GET, "/ping", &[]).await.map(drop)
     }
@@ -94,6 +97,9 @@ impl NsqdHttp {
     ///
     /// # Errors
     /// [`HttpError`].
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind when the future is dropped.
     pub async fn info(&self) -> Result<NsqdInfo, HttpError> {
         parse(&self.server.ask(Method::GET, "/info", &[]).await?)
     }
@@ -102,6 +108,9 @@ impl NsqdHttp {
     ///
     /// # Errors
     /// [`HttpError`]. An unknown topic or channel is none: it is not in the answer.
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind when the future is dropped.
     pub async fn stats(&self, query: &StatsQuery) -> Result<NsqdStats, HttpError> {
         let clients = if query.clients { "true" } else { "false" };
         let mut pairs = vec![
@@ -125,6 +134,9 @@ impl NsqdHttp {
     /// # Errors
     /// [`HttpError::Status`] 400 where nsqd has no such setting, [`HttpError::Malformed`] where it is not a
     /// `T`.
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind when the future is dropped.
     pub async fn setting<T: DeserializeOwned>(&self, name: &str) -> Result<T, HttpError> {
         parse(
             &self
@@ -138,6 +150,9 @@ impl NsqdHttp {
     ///
     /// # Errors
     /// [`HttpError`].
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind when the future is dropped.
     pub async fn limits(&self) -> Result<NsqdLimits, HttpError> {
         Ok(NsqdLimits {
             max_message_size: self.setting("max_msg_size").await?,
@@ -150,6 +165,9 @@ impl NsqdHttp {
     ///
     /// # Errors
     /// [`HttpError`].
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, nsqd may have done it, or not.
     pub async fn create_topic(&self, topic: &Topic) -> Result<(), HttpError> {
         self.of_topic("create", topic).await
     }
@@ -158,6 +176,9 @@ impl NsqdHttp {
     ///
     /// # Errors
     /// [`HttpError`]; [not found](HttpError::is_not_found) where there is none of the name.
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, nsqd may have done it, or not.
     pub async fn delete_topic(&self, topic: &Topic) -> Result<(), HttpError> {
         self.of_topic("delete", topic).await
     }
@@ -166,6 +187,9 @@ impl NsqdHttp {
     ///
     /// # Errors
     /// As [`NsqdHttp::delete_topic`].
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, nsqd may have done it, or not.
     pub async fn empty_topic(&self, topic: &Topic) -> Result<(), HttpError> {
         self.of_topic("empty", topic).await
     }
@@ -174,6 +198,9 @@ impl NsqdHttp {
     ///
     /// # Errors
     /// As [`NsqdHttp::delete_topic`].
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, nsqd may have done it, or not.
     pub async fn pause_topic(&self, topic: &Topic) -> Result<(), HttpError> {
         self.of_topic("pause", topic).await
     }
@@ -182,6 +209,9 @@ impl NsqdHttp {
     ///
     /// # Errors
     /// As [`NsqdHttp::delete_topic`].
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, nsqd may have done it, or not.
     pub async fn unpause_topic(&self, topic: &Topic) -> Result<(), HttpError> {
         self.of_topic("unpause", topic).await
     }
@@ -190,6 +220,9 @@ impl NsqdHttp {
     ///
     /// # Errors
     /// [`HttpError`]; [not found](HttpError::is_not_found) where the topic is not there.
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, nsqd may have done it, or not.
     pub async fn create_channel(&self, topic: &Topic, channel: &Channel) -> Result<(), HttpError> {
         self.of_channel("create", topic, channel).await
     }
@@ -198,6 +231,9 @@ impl NsqdHttp {
     ///
     /// # Errors
     /// [`HttpError`]; [not found](HttpError::is_not_found) where there is no such topic or channel.
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, nsqd may have done it, or not.
     pub async fn delete_channel(&self, topic: &Topic, channel: &Channel) -> Result<(), HttpError> {
         self.of_channel("delete", topic, channel).await
     }
@@ -206,6 +242,9 @@ impl NsqdHttp {
     ///
     /// # Errors
     /// As [`NsqdHttp::delete_channel`].
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, nsqd may have done it, or not.
     pub async fn empty_channel(&self, topic: &Topic, channel: &Channel) -> Result<(), HttpError> {
         self.of_channel("empty", topic, channel).await
     }
@@ -214,6 +253,9 @@ impl NsqdHttp {
     ///
     /// # Errors
     /// As [`NsqdHttp::delete_channel`].
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, nsqd may have done it, or not.
     pub async fn pause_channel(&self, topic: &Topic, channel: &Channel) -> Result<(), HttpError> {
         self.of_channel("pause", topic, channel).await
     }
@@ -222,6 +264,9 @@ impl NsqdHttp {
     ///
     /// # Errors
     /// As [`NsqdHttp::delete_channel`].
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, nsqd may have done it, or not.
     pub async fn unpause_channel(&self, topic: &Topic, channel: &Channel) -> Result<(), HttpError> {
         self.of_channel("unpause", topic, channel).await
     }

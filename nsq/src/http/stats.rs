@@ -7,6 +7,21 @@ use super::answer::list;
 /// Which statistics to ask for. The default is those of all topics, without the clients.
 ///
 /// Listing clients is what costs an nsqd with many of them.
+///
+/// ```no_run
+/// use async_nsq::{Channel, HttpConfig, NsqdHttp, StatsQuery, Topic};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut query = StatsQuery::default();
+/// query.topic = Some(Topic::new("orders")?);
+/// query.channel = Some(Channel::new("billing")?);
+/// let nsqd = NsqdHttp::new("127.0.0.1:4151", HttpConfig::default())?;
+/// let stats = nsqd.stats(&query).await?;
+/// let lag = stats.channel("orders", "billing").map_or(0, |channel| channel.depth);
+/// println!("{lag} messages wait");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct StatsQuery {

@@ -18,6 +18,20 @@ const SAMPLE_RATES: std::ops::RangeInclusive<u8> = 1..=99;
 
 /// How one connection is made and kept. The defaults suit most: start from [`ConnectionConfig::default`]
 /// and change what has to differ.
+///
+/// ```
+/// use async_nsq::ConnectionConfig;
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), async_nsq::ConfigError> {
+/// let mut config = ConnectionConfig::default();
+/// config.client_id = "billing-1".into();
+/// config.msg_timeout = Some(Duration::from_secs(5 * 60));
+/// config.auth_secret = Some("a secret".into());
+/// config.validate()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ConnectionConfig {

@@ -19,6 +19,9 @@ pin_project! {
     /// The deadline of the publish, counted from the call that queued it, ends the wait. The producer's
     /// connection is kept open for it.
     ///
+    /// # Errors
+    /// See [`PublishError`]: each variant says whether the message can have been stored.
+    ///
     /// # Cancel safety
     /// Dropped before the message was written to the connection, it is not sent; dropped later, it is sent
     /// and the answer is lost.

@@ -8,6 +8,21 @@ use crate::http::NsqdHttp;
 use crate::identify::ConnectionConfig;
 
 /// How a [`Producer`](super::Producer) works. All fields are public; start from [`ProducerConfig::new`].
+///
+/// ```
+/// use async_nsq::{HttpConfig, NsqdAddress, NsqdHttp, ProducerConfig};
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), async_nsq::ConfigError> {
+/// // The first nsqd tells its limits over HTTP; the second stands in for it.
+/// let http = NsqdHttp::new("nsqd-1:4151", HttpConfig::default())?;
+/// let mut config = ProducerConfig::new(NsqdAddress::new("nsqd-1:4150").with_http(http));
+/// config.nsqd.push("nsqd-2:4150".into());
+/// config.publish_timeout = Duration::from_secs(2);
+/// config.linger = Some(Duration::from_millis(1));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct ProducerConfig {
     /// The nsqds to publish to, one at a time: the first that takes a connection is kept until the
@@ -47,7 +62,7 @@ pub struct ProducerConfig {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct NsqdAddress {
-    /// `host:port` of its TCP side, resolved at each connect.
+    /// `host:port` of its TCP side, resolved at each connect, or `unix:/path`.
     pub tcp: String,
     /// Its HTTP side, to learn its limits from with each connect. An nsqd that does not answer there in
     /// time is published to all the same.

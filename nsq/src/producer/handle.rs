@@ -154,6 +154,32 @@ impl Producer {
     /// The first stage of [`Producer::publish`]: waits until the message is queued, within the bounds of
     /// what may be pending. Messages of one caller are sent in the order in which they were queued.
     ///
+    /// ```
+    /// # use async_nsq::testing::MockNetwork;
+    /// use async_nsq::{Producer, ProducerConfig, Topic};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
+    /// # runtime.block_on(async {
+    /// # let network = MockNetwork::new();
+    /// # let nsqd = network.nsqd("127.0.0.1:4150");
+    /// # let mut config = ProducerConfig::new("127.0.0.1:4150");
+    /// # config.connection.dialer = Some(network.dialer());
+    /// # let producer = Producer::start(config)?;
+    /// let topic = Topic::new("orders")?;
+    /// let mut acks = Vec::new();
+    /// for order in ["order 1", "order 2", "order 3"] {
+    ///     acks.push(producer.enqueue(&topic, order).await?);
+    /// }
+    /// for ack in acks {
+    ///     ack.await?; // nsqd has it
+    /// }
+    /// # assert_eq!(nsqd.depth(), 3);
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`PublishError::Invalid`], or [`PublishError::NotSent`] where the producer is closed or there was no
     /// room before the deadline.
@@ -169,6 +195,31 @@ impl Producer {
 
     /// Publishes many messages, in as few batches (MPUB) as nsqd's limits allow, and waits for nsqd's
     /// acknowledgements. nsqd stores each batch whole or, its disk failing aside, not at all.
+    ///
+    /// ```
+    /// # use async_nsq::testing::MockNetwork;
+    /// use async_nsq::{Producer, ProducerConfig, Topic};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
+    /// # runtime.block_on(async {
+    /// # let network = MockNetwork::new();
+    /// # let nsqd = network.nsqd("127.0.0.1:4150");
+    /// # let mut config = ProducerConfig::new("127.0.0.1:4150");
+    /// # config.connection.dialer = Some(network.dialer());
+    /// # let producer = Producer::start(config)?;
+    /// let topic = Topic::new("orders")?;
+    /// let orders = vec!["order 1".into(), "order 2".into()];
+    /// if let Err(error) = producer.publish_many(&topic, orders).await {
+    ///     for (messages, reason) in &error.failed {
+    ///         println!("messages {messages:?}: {reason}");
+    ///     }
+    /// }
+    /// # assert_eq!(nsqd.depth(), 2);
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`PublishManyError`] says which messages were not acknowledged, and why. A message that is invalid

@@ -16,6 +16,30 @@ use crate::consumer::MessageId;
 ///
 /// A clone controls the same mock, and reads the commands recorded from the first one on. The mock goes on
 /// as long as the runtime, with or without a handle.
+///
+/// ```
+/// use async_nsq::testing::{MockNsqd, Reply, Verb};
+/// use async_nsq::{Producer, ProducerConfig, PublishError, Topic};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+/// # runtime.block_on(async {
+/// let mut nsqd = MockNsqd::listen().await?;
+/// let producer = Producer::start(ProducerConfig::new(nsqd.address()))?;
+/// let topic = Topic::new("orders")?;
+///
+/// // Its disk is full, says the script; then all is well again.
+/// nsqd.answer_next(Verb::Publish, Reply::fatal("E_PUB_FAILED PUB failed no space left on device"));
+/// let refused = producer.publish(&topic, "order 1").await;
+/// assert!(matches!(refused, Err(PublishError::Rejected(_))));
+/// producer.publish(&topic, "order 1").await?;
+///
+/// assert_eq!(nsqd.next_of(Verb::Publish).await.to_string(), "PUB orders");
+/// assert_eq!((nsqd.accepted(), nsqd.depth()), (2, 1)); // connected anew, and stored once
+/// # Ok(())
+/// # })
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct MockNsqd {
     address: String,

@@ -19,6 +19,28 @@ const PIPE: usize = 64 * 1024;
 /// Mock nsqds by address, reached through memory with the network's [`Dialer`]. Cheap to clone.
 ///
 /// An address without a mock refuses connections.
+///
+/// ```
+/// use async_nsq::testing::MockNetwork;
+/// use async_nsq::{Producer, ProducerConfig, Topic};
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
+/// # runtime.block_on(async {
+/// let network = MockNetwork::new();
+/// let nsqd = network.nsqd("nsqd-1:4150");
+/// network.set_latency(Duration::from_millis(20));
+///
+/// let mut config = ProducerConfig::new("nsqd-1:4150");
+/// config.connection.dialer = Some(network.dialer());
+/// let producer = Producer::start(config)?;
+/// producer.publish(&Topic::new("orders")?, "order 1").await?;
+/// assert_eq!(nsqd.depth(), 1);
+/// # Ok(())
+/// # })
+/// # }
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct MockNetwork {
     parts: Arc<Mutex<Parts>>,
