@@ -74,6 +74,10 @@ pub use producer::{
 #[cfg(feature = "tls")]
 pub use transport::{TlsConfig, TlsConfigBuilder, TlsConfigError};
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// Lives through one connection to a peer that does what these bytes say; for the fuzz target.
 #[cfg(fuzzing)]
 #[doc(hidden)]
