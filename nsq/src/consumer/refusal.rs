@@ -8,7 +8,7 @@ use crate::error::ErrorCode;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RefusedAnswer {
-    /// `host:port` of the nsqd that holds the message.
+    /// `host:port` or `unix:/path` of the nsqd that holds the message.
     pub nsqd: String,
     /// The message.
     pub id: MessageId,

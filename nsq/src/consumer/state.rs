@@ -27,7 +27,7 @@ pub struct ConsumerState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NsqdState {
-    /// `host:port`, as configured or discovered.
+    /// `host:port` or `unix:/path`, as configured or discovered.
     pub nsqd: String,
     /// Its share of `max_in_flight`, as last told to it.
     pub rdy: u32,

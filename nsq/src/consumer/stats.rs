@@ -14,7 +14,8 @@ pub struct ConsumerStats {
     pub requeued: u64,
     /// Messages whose deadline passed before the handler asked for them; they were not handed out.
     pub expired: u64,
-    /// Answers and touches that nsqd refused, as they came after the deadline.
+    /// Answers and touches that came after the deadline: nsqd refused them, or they were held back here because the
+    /// message had come again.
     pub refused_answers: u64,
     /// Touches sent, those of `run` included.
     pub touched: u64,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::ProducerState;
 use super::gather::{self, Gathering};
@@ -99,7 +99,9 @@ impl ProducerTask {
                     info!(%nsqd, "producer connected");
                     let connected_at = Instant::now();
                     let mut sent = VecDeque::new();
-                    let answered = self.serve(&mut connection, &mut sent, &mut backoff).await;
+                    let span = info_span!("nsq_producer", %nsqd);
+                    let serving = self.serve(&mut connection, &mut sent, &mut backoff);
+                    let answered = serving.instrument(span).await;
                     let Err(lost) = answered else { break };
                     self.settle(sent, &connection, &lost);
                     if connected_at.elapsed() >= reconnect_longest {
