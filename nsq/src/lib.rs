@@ -41,7 +41,6 @@ mod error;
 mod frame;
 mod http;
 mod identify;
-mod lookup;
 mod name;
 mod producer;
 #[cfg(any(test, feature = "testing"))]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::throttle::BackoffPolicy;
 use crate::error::ConfigError;
+use crate::http::HttpConfig;
 use crate::identify::ConnectionConfig;
 use crate::name::{Channel, Topic};
 
@@ -14,9 +15,9 @@ pub struct ConsumerConfig {
     pub topic: Topic,
     /// Each channel gets its own copy of a topic's messages; the consumers of one channel share them.
     pub channel: Channel,
-    /// nsqds to connect to, `host:port` of their TCP side, resolved at each connect.
+    /// nsqds to connect to, `host:port` of their TCP side, resolved at each connect, or `unix:/path`.
     pub nsqd: Vec<String>,
-    /// nsqlookupds to ask for more, `host:port` or `http://host:port` of their HTTP side.
+    /// nsqlookupds to ask for more, `host:port`, `http://host:port` or `https://host:port` of their HTTP side.
     pub lookupd: Vec<String>,
     /// How many messages may be unanswered at a time, all nsqds together. Default 64.
     pub max_in_flight: u32,
@@ -25,8 +26,8 @@ pub struct ConsumerConfig {
     /// The time between two polls of the nsqlookupds, give or take 30 %; the first polls, those after a
     /// lost connection, and those while nobody has the topic come sooner. Default 15 s.
     pub lookupd_interval: Duration,
-    /// The time for one nsqlookupd to answer. Default 3 s.
-    pub lookupd_timeout: Duration,
+    /// How nsqlookupds are asked: within which time, with which token, whether encrypted.
+    pub lookupd_http: HttpConfig,
     /// How long a lowered RDY is taken to need until nsqd acts on it, beside its output buffer timeout.
     /// No other connection is given the share before. Default 100 ms.
     pub settling_time: Duration,
@@ -54,7 +55,7 @@ impl ConsumerConfig {
             max_in_flight: 64,
             start_paused: false,
             lookupd_interval: Duration::from_secs(15),
-            lookupd_timeout: Duration::from_secs(3),
+            lookupd_http: HttpConfig::default(),
             settling_time: Duration::from_millis(100),
             idle_turn: Duration::from_millis(100),
             busy_turn: Duration::from_secs(5),
@@ -91,14 +92,31 @@ impl ConsumerConfig {
             "lookupd_interval",
             "more than nothing",
         )?;
-        rule(
-            !self.lookupd_timeout.is_zero(),
-            "lookupd_timeout",
-            "more than nothing",
-        )?;
         rule(!self.idle_turn.is_zero(), "idle_turn", "more than nothing")?;
         rule(!self.busy_turn.is_zero(), "busy_turn", "more than nothing")?;
+        // nsqd answers SUB with E_INVALID otherwise (nsqd/protocol_v2.go, SUB).
+        rule(
+            self.connection.heartbeats,
+            "connection.heartbeats",
+            "on, or nsqd lets nobody subscribe",
+        )?;
         self.backoff.validate()?;
         self.connection.validate()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_consumer_without_heartbeats_is_refused_as_nsqd_would() {
+        let mut config = ConsumerConfig::new(Topic::new("t").unwrap(), Channel::new("c").unwrap());
+        config.nsqd = vec!["127.0.0.1:4150".into()];
+        assert_eq!(config.validate(), Ok(()));
+        config.connection.heartbeats = false;
+        assert_eq!(config.validate().unwrap_err().field, "connection.heartbeats");
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
-use crate::lookup::{LookupClient, LookupError};
+use crate::http::{HttpError, LookupdHttp, Node};
 use crate::name::Topic;
 
 /// The first pauses between polls; each is twice the one before, until the configured interval.
@@ -28,7 +28,7 @@ pub(super) struct Findings {
 
 /// Polls until dropped.
 pub(super) struct Discovery {
-    pub(super) clients: Vec<LookupClient>,
+    pub(super) clients: Vec<LookupdHttp>,
     pub(super) topic: Topic,
     pub(super) interval: Duration,
     /// Asks for a poll soon, as a connection was lost.
@@ -43,8 +43,8 @@ impl Findings {
     pub(super) fn record(
         &mut self,
         lookupd: usize,
-        answer: Result<BTreeSet<String>, LookupError>,
-    ) -> Result<(), LookupError> {
+        answer: Result<BTreeSet<String>, HttpError>,
+    ) -> Result<(), HttpError> {
         answer.map(|found| {
             self.last_good.insert(lookupd, found);
         })
@@ -63,10 +63,10 @@ impl Discovery {
         let mut findings = Findings::default();
         let mut polls = 0;
         loop {
-            let answers = join_all(self.clients.iter().map(|client| client.producers(&self.topic))).await;
+            let answers = join_all(self.clients.iter().map(|client| nsqds(client, &self.topic))).await;
             for (index, answer) in answers.into_iter().enumerate() {
                 if let Err(error) = findings.record(index, answer) {
-                    warn!(lookupd = self.clients[index].address(), %error, "nsqlookupd could not be asked");
+                    warn!(lookupd = self.clients[index].url(), %error, "nsqlookupd could not be asked");
                 }
             }
             let union = findings.union();
@@ -87,6 +87,13 @@ impl Discovery {
             }
         }
     }
+}
+
+/// The nsqds (`host:port`) that have the topic; none where nsqlookupd does not know it.
+async fn nsqds(lookupd: &LookupdHttp, topic: &Topic) -> Result<BTreeSet<String>, HttpError> {
+    let found = lookupd.lookup(topic).await?;
+    let nodes = found.map(|lookup| lookup.producers).unwrap_or_default();
+    Ok(nodes.iter().map(Node::tcp_address).collect())
 }
 
 /// The pause after the poll with this number, counted from zero.
@@ -113,6 +120,7 @@ mod tests {
     use tokio::time::{Instant, timeout};
 
     use super::*;
+    use crate::http::HttpConfig;
 
     fn set(addresses: &[&str]) -> BTreeSet<String> {
         addresses.iter().map(|&address| address.to_owned()).collect()
@@ -130,7 +138,7 @@ mod tests {
     fn a_lookupd_that_fails_is_taken_to_mean_what_it_said_last() {
         let mut findings = Findings::default();
         findings.record(0, Ok(set(&["a:1"]))).expect("an answer");
-        assert!(findings.record(0, Err(LookupError::Malformed)).is_err());
+        assert!(findings.record(0, Err(HttpError::Malformed)).is_err());
         assert_eq!(findings.union(), set(&["a:1"]));
     }
 
@@ -151,8 +159,8 @@ mod tests {
         assert_eq!(pause_after(50, true, interval), Duration::from_secs(1));
     }
 
-    /// An nsqlookupd that knows one nsqd, and tells of each time it is asked.
-    async fn lookupd() -> (LookupClient, mpsc::UnboundedReceiver<Instant>) {
+    /// An nsqlookupd that knows one nsqd and wants a token, and tells of each time it is asked with it.
+    async fn lookupd() -> (LookupdHttp, mpsc::UnboundedReceiver<Instant>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address").to_string();
         let (asked, times) = mpsc::unbounded_channel();
@@ -163,12 +171,17 @@ mod tests {
                 body.len()
             );
             while let Ok((mut stream, _)) = listener.accept().await {
-                let _ = asked.send(Instant::now());
-                let _ = stream.read(&mut [0; 1024]).await;
+                let mut request = [0; 1024];
+                let read = stream.read(&mut request).await.unwrap_or(0);
+                if String::from_utf8_lossy(&request[..read]).contains("authorization: Bearer s3cret\r\n") {
+                    let _ = asked.send(Instant::now());
+                }
                 let _ = stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await;
             }
         });
-        let client = LookupClient::new(&address, Duration::from_secs(5)).expect("an address");
+        let mut config = HttpConfig::default();
+        config.bearer_token = Some("s3cret".to_owned());
+        let client = LookupdHttp::new(&address, config).expect("an address");
         (client, times)
     }
 

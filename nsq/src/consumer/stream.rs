@@ -20,7 +20,7 @@ use super::link::Shared;
 use super::message::Message;
 use super::state::{ConsumerState, Drained};
 use crate::error::ConfigError;
-use crate::lookup::LookupClient;
+use crate::http::LookupdHttp;
 
 /// Receives the messages of one channel, from any number of nsqds.
 ///
@@ -60,8 +60,8 @@ impl Consumer {
     pub fn start(config: ConsumerConfig) -> Result<Self, ConfigError> {
         config.validate()?;
         let clients = config.lookupd.iter();
-        let clients: Vec<LookupClient> = clients
-            .map(|address| LookupClient::new(address, config.lookupd_timeout))
+        let clients: Vec<LookupdHttp> = clients
+            .map(|address| LookupdHttp::new(address, config.lookupd_http.clone()))
             .collect::<Result<_, _>>()?;
 
         let hint = Arc::new(Notify::new());

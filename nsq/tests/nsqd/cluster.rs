@@ -94,7 +94,7 @@ async fn consumption_goes_on_while_one_nsqd_and_one_nsqlookupd_of_two_go_and_com
         .map(|lookupd| lookupd.http_address().to_string())
         .collect();
     config.lookupd_interval = Duration::from_millis(300);
-    config.lookupd_timeout = Duration::from_millis(500);
+    config.lookupd_http.timeout = Duration::from_millis(500);
     config.max_in_flight = MAX_IN_FLIGHT;
     let consumer = Consumer::start(config).unwrap();
     let control = consumer.control();

@@ -19,7 +19,7 @@ fn consumer_of(lookupds: &[String]) -> Consumer {
     let mut config = consumer_config();
     config.lookupd = lookupds.to_vec();
     config.lookupd_interval = Duration::from_millis(300);
-    config.lookupd_timeout = Duration::from_millis(500);
+    config.lookupd_http.timeout = Duration::from_millis(500);
     Consumer::start(config).unwrap()
 }
 
