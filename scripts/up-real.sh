@@ -181,7 +181,8 @@ KNOWN_PEOPLE=$known_people MODELS_DIR=${MODELS_DIR:-$root/.tools/models} RECOGNI
     start recognizer "$programs/safelight-recognizer"
 wait_for 60 answers "$recognizer_http_port" /ready
 
-PRODUCER_ADDRESS=127.0.0.1:$nsqd_tcp_port RECEIVER_LISTEN=127.0.0.1:$receiver_port \
+PRODUCER_ADDRESS=127.0.0.1:$nsqd_tcp_port PRODUCER_HTTP_ADDRESS=127.0.0.1:$nsqd_http_port \
+    RECEIVER_LISTEN=127.0.0.1:$receiver_port \
     start receiver "$programs/safelight-receiver"
 wait_for 30 answers "$receiver_port" /ready
 

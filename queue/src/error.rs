@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 
-use async_nsq::{PublishError, PublishManyError};
+use async_nsq::PublishManyError;
 use safelight_database::Error as DatabaseError;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
@@ -33,15 +33,7 @@ impl QueueError {
         matches!(self, QueueError::Unavailable(_))
     }
 
-    pub(crate) fn of_publish(error: PublishError) -> Self {
-        match error {
-            PublishError::Invalid(reason) => QueueError::Invalid(reason.to_string()),
-            error if error.is_retryable() => QueueError::Unavailable(error.into()),
-            error => QueueError::Invalid(error.to_string()),
-        }
-    }
-
-    pub(crate) fn of_publish_many(error: PublishManyError) -> Self {
+    pub(crate) fn of_publish(error: PublishManyError) -> Self {
         let retryable = error.failed.iter().all(|(_, reason)| reason.is_retryable());
         if retryable {
             QueueError::Unavailable(error.into())

@@ -1,4 +1,4 @@
-//! The names of this crate's metrics; all carry the label `topic`.
+//! The names of this crate's metrics; all but the producer's carry the label `topic`.
 
 /// Counts messages that the back end acknowledged.
 pub(crate) const PUBLISHED: &str = "safelight_queue_published_total";
@@ -14,3 +14,13 @@ pub(crate) const LAG: &str = "safelight_queue_lag_messages";
 pub(crate) const IN_FLIGHT: &str = "safelight_queue_in_flight_messages";
 /// How many messages nsqd keeps for later, by `channel`; known where its HTTP side is.
 pub(crate) const DEFERRED: &str = "safelight_queue_deferred_messages";
+/// Whether this process has asked for no more messages: 1 while paused, else 0.
+pub(crate) const PAUSED: &str = "safelight_queue_paused";
+/// How many nsqds this process receives from now.
+pub(crate) const NSQD_CONNECTED: &str = "safelight_queue_nsqd_connected";
+/// How many nsqds this process knows to receive from, configured or discovered.
+pub(crate) const NSQD_KNOWN: &str = "safelight_queue_nsqd_known";
+/// How many messages this process has received and not answered.
+pub(crate) const UNANSWERED: &str = "safelight_queue_unanswered_messages";
+/// Whether there is an nsqd to publish to: 1 or 0.
+pub(crate) const PRODUCER_CONNECTED: &str = "safelight_queue_producer_connected";

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nsq::{
-    Channel, Consumer, ConsumerConfig, HttpConfig, NsqdHttp, Producer, ProducerConfig, ProducerState, Topic,
+    BatchAck, Channel, Consumer, ConsumerConfig, HttpConfig, NsqdHttp, Producer, ProducerConfig,
+    ProducerState, Topic,
 };
 use bytes::Bytes;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::error::QueueError;
+use crate::gauges;
 use crate::nsqd_side::{Groundwork, watch};
 use crate::subscription::Subscription;
 
@@ -59,6 +61,9 @@ impl NsqBackend {
             Producer::start(producer)
         });
         let producer = producer.transpose()?;
+        if let Some(producer) = &producer {
+            tokio::spawn(gauges::producer(producer.watch_state()));
+        }
         let watching = http.clone().map(|http| {
             let end = CancellationToken::new();
             tokio::spawn(end.clone().run_until_cancelled_owned(watch(http)));
@@ -72,7 +77,8 @@ impl NsqBackend {
         })
     }
 
-    pub(crate) async fn publish(&self, topic: &Topic, bodies: &[Bytes]) -> Result<(), QueueError> {
+    /// Queues messages for publishing, in the order of the calls.
+    pub(crate) async fn enqueue(&self, topic: &Topic, bodies: &[Bytes]) -> Result<BatchAck, QueueError> {
         let Some(producer) = &self.producer else {
             return Err(QueueError::Invalid(
                 "no nsqd to publish to is configured".to_owned(),
@@ -81,16 +87,10 @@ impl NsqBackend {
         if let Some(groundwork) = &self.groundwork {
             groundwork.lay(topic).await;
         }
-        match bodies {
-            [body] => producer
-                .publish(topic, body.clone())
-                .await
-                .map_err(QueueError::of_publish),
-            bodies => producer
-                .publish_many(topic, bodies.to_vec())
-                .await
-                .map_err(QueueError::of_publish_many),
-        }
+        producer
+            .enqueue_many(topic, bodies.to_vec())
+            .await
+            .map_err(QueueError::of_publish)
     }
 
     pub(crate) fn subscribe(
@@ -108,7 +108,9 @@ impl NsqBackend {
             consumer.nsqd.extend(self.config.producer.clone());
         }
         let topic = consumer.topic.to_string();
-        Ok(Subscription::nsq(Consumer::start(consumer)?, topic))
+        let consumer = Consumer::start(consumer)?;
+        tokio::spawn(gauges::consumer(consumer.control(), topic.clone()));
+        Ok(Subscription::nsq(consumer, topic))
     }
 
     pub(crate) fn ready(&self) -> Result<(), String> {

@@ -2,13 +2,12 @@
 
 use async_nsq::{Channel, Topic};
 use bytes::Bytes;
-use metrics::counter;
 use safelight_database::EmbeddedQueue;
 
 use crate::embedded::{EmbeddedBackend, EmbeddedSettings};
 use crate::error::QueueError;
-use crate::metric_names;
 use crate::nsq::{NsqBackend, NsqConfig};
+use crate::publishing::{Pending, Publishing};
 use crate::subscription::Subscription;
 
 /// A queue. Cheap to clone; clones share one connection, or one table and its wake-ups.
@@ -54,8 +53,9 @@ impl Queue {
     }
 
     /// Publishes messages: with NSQ in as few commands as nsqd takes, else in one transaction. `Ok` means
-    /// that the back end has all of them; an error, that it does not, or is not known to. Bounded in time: 5 s with NSQ, the database's operation timeout with the
-    /// embedded one. Nothing is done for an empty list.
+    /// that the back end has all of them; an error, that it does not, or is not known to. Bounded in time:
+    /// [`NsqConfig::publish_timeout`] with NSQ, the database's operation timeout with the embedded one.
+    /// Nothing is done for an empty list.
     ///
     /// # Errors
     /// [`QueueError::Unavailable`] where trying again can help; [`QueueError::Invalid`] for an empty
@@ -64,25 +64,34 @@ impl Queue {
     /// # Cancel safety
     /// The messages may be published or not when the future is dropped.
     pub async fn publish(&self, topic: &str, bodies: &[Bytes]) -> Result<(), QueueError> {
+        self.enqueue(topic, bodies).await?.wait().await
+    }
+
+    /// The first stage of [`Queue::publish`]: returns when the messages are queued, with what waits for their
+    /// acknowledgement, so that more can be published meanwhile. Messages are stored in the order in which
+    /// they were queued. The embedded back end knows the outcome at once.
+    ///
+    /// # Errors
+    /// As [`Queue::publish`].
+    ///
+    /// # Cancel safety
+    /// The messages may be published or not when the future is dropped.
+    pub async fn enqueue(&self, topic: &str, bodies: &[Bytes]) -> Result<Publishing, QueueError> {
         let topic = Topic::new(topic)?;
-        if bodies.is_empty() {
-            return Ok(());
-        }
         if bodies.iter().any(Bytes::is_empty) {
             return Err(QueueError::Invalid(
                 "an empty message cannot be published".to_owned(),
             ));
         }
-        let published = match &self.backend {
-            Backend::Nsq(nsq) => nsq.publish(&topic, bodies).await,
-            Backend::Embedded(embedded) => embedded.publish(&topic, bodies).await,
+        let pending = match &self.backend {
+            _ if bodies.is_empty() => Pending::Over(Ok(())),
+            Backend::Nsq(nsq) => match nsq.enqueue(&topic, bodies).await {
+                Ok(ack) => Pending::Nsq(ack),
+                Err(error) => Pending::Over(Err(error)),
+            },
+            Backend::Embedded(embedded) => Pending::Over(embedded.publish(&topic, bodies).await),
         };
-        let labels = [("topic", topic.to_string())];
-        match &published {
-            Ok(()) => counter!(metric_names::PUBLISHED, &labels).increment(bodies.len() as u64),
-            Err(_) => counter!(metric_names::PUBLISH_FAILURES, &labels).increment(1),
-        }
-        published
+        Ok(Publishing::new(pending, topic, bodies.len()))
     }
 
     /// Subscribes to a topic; at most `max_in_flight` deliveries (at least 1) are unanswered at a time.

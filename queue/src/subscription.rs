@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nsq::{Consumer, ConsumerControl};
-use metrics::counter;
+use metrics::{counter, gauge};
 
 use crate::delivery::Delivery;
 use crate::embedded::{EmbeddedControl, EmbeddedSubscription};
@@ -28,6 +28,7 @@ enum Source {
 #[derive(Debug, Clone)]
 pub struct SubscriptionControl {
     of: Control,
+    topic: String,
 }
 
 #[derive(Debug, Clone)]
@@ -90,7 +91,8 @@ impl Subscription {
             Source::Nsq(consumer) => Control::Nsq(consumer.control()),
             Source::Embedded(subscription) => Control::Embedded(subscription.control()),
         };
-        SubscriptionControl { of }
+        let topic = self.topic.clone();
+        SubscriptionControl { of, topic }
     }
 
     /// Ends the subscription in an orderly way: what was not handed out goes back at once, and deliveries
@@ -115,17 +117,20 @@ impl Subscription {
 impl SubscriptionControl {
     /// As [`Subscription::pause`].
     pub fn pause(&self) {
-        match &self.of {
-            Control::Nsq(control) => control.pause(),
-            Control::Embedded(control) => control.set_paused(true),
-        }
+        self.set_paused(true);
     }
 
     /// As [`Subscription::resume`].
     pub fn resume(&self) {
+        self.set_paused(false);
+    }
+
+    fn set_paused(&self, paused: bool) {
         match &self.of {
+            Control::Nsq(control) if paused => control.pause(),
             Control::Nsq(control) => control.resume(),
-            Control::Embedded(control) => control.set_paused(false),
+            Control::Embedded(control) => control.set_paused(paused),
         }
+        gauge!(metric_names::PAUSED, "topic" => self.topic.clone()).set(f64::from(u8::from(paused)));
     }
 }

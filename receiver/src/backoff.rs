@@ -27,6 +27,11 @@ impl Backoff {
         doubled.min(self.longest).mul_f64(rand::random_range(0.5..=1.0))
     }
 
+    /// Whether the last try failed.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failures > 0
+    }
+
     /// What was away is back.
     pub(crate) fn succeed(&mut self) {
         self.failures = 0;

@@ -1,38 +1,55 @@
 //! The relay: carries the outbox to the queue.
 //!
-//! Entries are claimed in batches, published with one call a topic, and then marked. A crash between the
-//! publishing and the marking publishes them again when the claim's lease ends: at least once, and a message
-//! is only a wake-up call. While the queue is away the claimed batch is kept and tried again with growing
-//! waits; the receiver accepts meanwhile, and the outbox grows.
+//! Entries are claimed in batches, published with one call a topic, and then marked. While the queue has still to
+//! acknowledge one batch, the next are claimed and sent behind it. A crash between the publishing and the marking
+//! publishes them again when the claim's lease ends: at least once, and a message is only a wake-up call. While the
+//! queue is away the claimed batches are kept and tried again with growing waits; the receiver accepts meanwhile, and
+//! the outbox grows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use safelight_database::{Database, Error};
-use safelight_queue::Queue;
+use safelight_queue::{Publishing, Queue, QueueError};
 use safelight_service::Shutdown;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::backoff::Backoff;
 
-/// The publishing side of a queue.
+/// The publishing side of a queue, in two stages.
 pub trait Publish: Send + Sync + 'static {
-    /// Publishes all of `bodies` to `topic`, or none that is known of. `Ok` means that the queue answers for
-    /// them from now on.
+    /// What waits for an acknowledgement.
+    type Publishing: Send;
+
+    /// Queues `bodies` for `topic`, in the order of the calls.
     ///
     /// # Errors
-    /// Why it could not, in words for the log; the relay tries again.
-    fn publish(&self, topic: &str, bodies: &[Bytes]) -> impl Future<Output = Result<(), String>> + Send;
+    /// Why it could not; the relay tries again.
+    fn enqueue(
+        &self,
+        topic: &str,
+        bodies: &[Bytes],
+    ) -> impl Future<Output = Result<Self::Publishing, QueueError>> + Send;
+
+    /// `Ok` means that the queue answers for all of them from now on.
+    ///
+    /// # Errors
+    /// Why it does not, or is not known to; the relay tries again.
+    fn wait(&self, publishing: Self::Publishing) -> impl Future<Output = Result<(), QueueError>> + Send;
 }
 
 impl Publish for Queue {
-    async fn publish(&self, topic: &str, bodies: &[Bytes]) -> Result<(), String> {
-        Queue::publish(self, topic, bodies)
-            .await
-            .map_err(|error| error.to_string())
+    type Publishing = Publishing;
+
+    async fn enqueue(&self, topic: &str, bodies: &[Bytes]) -> Result<Publishing, QueueError> {
+        Queue::enqueue(self, topic, bodies).await
+    }
+
+    async fn wait(&self, publishing: Publishing) -> Result<(), QueueError> {
+        publishing.wait().await
     }
 }
 
@@ -42,6 +59,8 @@ pub struct RelaySettings {
     /// The most entries published at once: 2,000, more than one usual bulk post, so that a batch is seldom full
     /// and then followed by a claim of nothing.
     pub batch: u32,
+    /// How many batches may wait for the queue's acknowledgement while more are claimed: 4.
+    pub pipeline: usize,
     /// For how long claimed entries are kept from other relays: 30 s.
     pub lease: Duration,
     /// How often the outbox is looked at when nobody wakes the relay: 1 s. Finds what a crashed receiver left.
@@ -63,6 +82,7 @@ impl Default for RelaySettings {
     fn default() -> Self {
         Self {
             batch: 2000,
+            pipeline: 4,
             lease: Duration::from_secs(30),
             poll: Duration::from_secs(1),
             gather: Duration::from_millis(20),
@@ -75,31 +95,39 @@ impl Default for RelaySettings {
 }
 
 /// Carries the outbox of one database to one queue. Any number may work on the same outbox.
-pub struct Relay<P> {
+pub struct Relay<P: Publish> {
     database: Database,
     queue: P,
     wake: Arc<Notify>,
     settings: RelaySettings,
     backoff: Backoff,
-    held: Option<Held>,
+    /// Batches that could not be published or marked, to be tried again before any more is claimed.
+    held: VecDeque<Batch>,
+    /// Batches that the queue has still to acknowledge, in the order in which they were sent.
+    sent: VecDeque<Sent<P::Publishing>>,
     queue_there: Presence,
     database_there: Presence,
 }
 
 /// Entries that this relay has claimed and not yet marked.
-struct Held {
+struct Batch {
     until: Instant,
     ids: Vec<i64>,
     /// What is not yet published, by topic.
     unpublished: BTreeMap<String, Vec<Bytes>>,
 }
 
+struct Sent<P> {
+    batch: Batch,
+    topics: Vec<(String, Result<P, QueueError>)>,
+}
+
 /// What a round came to.
 #[derive(Debug, PartialEq, Eq)]
 enum Round {
-    /// A full batch was published; there may be more.
+    /// A full batch was sent; there may be more.
     Full,
-    /// Fewer than a full batch were published, or none was there.
+    /// Fewer than a full batch were there, or none, and everything is published.
     Drained,
     /// Something was away; to be left alone for so long.
     Away(Duration),
@@ -116,7 +144,8 @@ impl<P: Publish> Relay<P> {
             wake,
             backoff: Backoff::new(settings.first_wait, settings.longest_wait),
             settings,
-            held: None,
+            held: VecDeque::new(),
+            sent: VecDeque::new(),
             queue_there: Presence::new("queue"),
             database_there: Presence::new("database"),
         }
@@ -154,38 +183,48 @@ impl<P: Publish> Relay<P> {
         let _ = timeout(farewell, leaving).await;
     }
 
-    /// Claims unless a batch is held, publishes, marks.
+    /// Sends one batch more, and waits for those before it as far as need be.
     async fn round(&mut self) -> Round {
-        match self.carry().await {
-            Ok(entries) => {
-                self.backoff.succeed();
-                if entries == self.settings.batch as usize {
-                    Round::Full
-                } else {
-                    Round::Drained
-                }
-            }
-            Err(Interrupted) => Round::Away(self.backoff.fail()),
+        let entries = match self.send().await {
+            Ok(entries) => entries,
+            Err(Interrupted) => return Round::Away(self.backoff.fail()),
+        };
+        let more = entries == self.settings.batch as usize || !self.held.is_empty();
+        // After a failure nothing is sent behind a batch before that one has gone well.
+        let ahead = more && !self.backoff.is_failing();
+        let unsettled = if ahead {
+            self.settings.pipeline.saturating_sub(1)
+        } else {
+            0
+        };
+        if let Err(Interrupted) = self.settle(unsettled).await {
+            return Round::Away(self.backoff.fail());
         }
+        self.backoff.succeed();
+        if more { Round::Full } else { Round::Drained }
     }
 
-    async fn carry(&mut self) -> Result<usize, Interrupted> {
-        let mut held = match self.held.take().filter(|held| Instant::now() < held.until) {
-            Some(held) => held,
+    /// Sends a batch that is held, or else claims one, and returns how many entries it has.
+    async fn send(&mut self) -> Result<usize, Interrupted> {
+        let now = Instant::now();
+        self.held.retain(|batch| now < batch.until);
+        let batch = match self.held.pop_front() {
+            Some(batch) => batch,
             None => self.claim().await?,
         };
-        if held.ids.is_empty() {
+        let entries = batch.ids.len();
+        if entries == 0 {
             return Ok(0);
         }
-        if let Err(interrupted) = self.publish_and_mark(&mut held).await {
-            self.held = Some(held);
-            return Err(interrupted);
+        let mut topics = Vec::with_capacity(batch.unpublished.len());
+        for (topic, bodies) in &batch.unpublished {
+            topics.push((topic.clone(), self.queue.enqueue(topic, bodies).await));
         }
-        metrics::counter!("safelight_relay_published_total").increment(held.ids.len() as u64);
-        Ok(held.ids.len())
+        self.sent.push_back(Sent { batch, topics });
+        Ok(entries)
     }
 
-    async fn claim(&mut self) -> Result<Held, Interrupted> {
+    async fn claim(&mut self) -> Result<Batch, Interrupted> {
         // Counted from before the claim, so that it never ends later here than in the database.
         let until = Instant::now() + self.settings.lease;
         let claimed = self
@@ -194,29 +233,59 @@ impl<P: Publish> Relay<P> {
             .claim(self.settings.batch, self.settings.lease)
             .await;
         let entries = self.database_there.judge(claimed)?;
-        let mut held = Held {
+        let mut batch = Batch {
             until,
             ids: Vec::with_capacity(entries.len()),
             unpublished: BTreeMap::new(),
         };
         for entry in entries {
-            held.ids.push(entry.id);
-            held.unpublished
+            batch.ids.push(entry.id);
+            batch
+                .unpublished
                 .entry(entry.topic)
                 .or_default()
                 .push(entry.body.into());
         }
-        Ok(held)
+        Ok(batch)
     }
 
-    async fn publish_and_mark(&mut self, held: &mut Held) -> Result<(), Interrupted> {
-        while let Some(topic) = held.unpublished.first_entry() {
-            let published = self.queue.publish(topic.key(), topic.get()).await;
-            self.queue_there.judge(published)?;
-            topic.remove();
+    /// Waits for acknowledgements and marks what was published, until only so many batches are unsettled. After a
+    /// failure all of them are settled: published or held.
+    async fn settle(&mut self, mut unsettled: usize) -> Result<(), Interrupted> {
+        let mut outcome = Ok(());
+        while self.sent.len() > unsettled
+            && let Some(Sent { mut batch, topics }) = self.sent.pop_front()
+        {
+            if let Err(interrupted) = self.publish_and_mark(&mut batch, topics).await {
+                self.held.push_back(batch);
+                unsettled = 0;
+                outcome = Err(interrupted);
+            }
         }
-        let marked = self.database.outbox().mark_published(&held.ids).await;
-        self.database_there.judge(marked)
+        outcome
+    }
+
+    async fn publish_and_mark(
+        &mut self,
+        batch: &mut Batch,
+        topics: Vec<(String, Result<P::Publishing, QueueError>)>,
+    ) -> Result<(), Interrupted> {
+        for (topic, publishing) in topics {
+            let published = match publishing {
+                Ok(publishing) => self.queue.wait(publishing).await,
+                Err(error) => Err(error),
+            };
+            if self.queue_there.judge(published).is_ok() {
+                batch.unpublished.remove(&topic);
+            }
+        }
+        if !batch.unpublished.is_empty() {
+            return Err(Interrupted);
+        }
+        let marked = self.database.outbox().mark_published(&batch.ids).await;
+        self.database_there.judge(marked)?;
+        metrics::counter!("safelight_relay_published_total").increment(batch.ids.len() as u64);
+        Ok(())
     }
 
     async fn count(&mut self) {

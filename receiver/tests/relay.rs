@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use safelight_database::{Database, NewImage};
-use safelight_queue::{CHANNEL, Queue, TOPIC_IMAGES};
+use safelight_queue::{CHANNEL, Publishing, Queue, QueueError, TOPIC_IMAGES};
 use safelight_receiver::{Publish, Relay, RelaySettings};
 use safelight_service::Shutdown;
 use served::{announced, until};
 use tempfile::TempDir;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 
 /// The embedded queue behind a switch.
@@ -24,16 +24,25 @@ struct Switched {
     away: Arc<AtomicBool>,
     refusals: Arc<AtomicUsize>,
     publishes: Arc<AtomicUsize>,
+    acknowledging: Arc<Semaphore>,
 }
 
 impl Publish for Switched {
-    async fn publish(&self, topic: &str, bodies: &[Bytes]) -> Result<(), String> {
+    type Publishing = Publishing;
+
+    async fn enqueue(&self, topic: &str, bodies: &[Bytes]) -> Result<Publishing, QueueError> {
         if self.away.load(Ordering::SeqCst) {
             self.refusals.fetch_add(1, Ordering::SeqCst);
-            return Err("connection refused".to_owned());
+            return Err(QueueError::Unavailable("connection refused".into()));
         }
         self.publishes.fetch_add(1, Ordering::SeqCst);
-        Publish::publish(&self.queue, topic, bodies).await
+        self.queue.enqueue(topic, bodies).await
+    }
+
+    async fn wait(&self, publishing: Publishing) -> Result<(), QueueError> {
+        // Nothing is acknowledged while the door is shut.
+        let _open = self.acknowledging.acquire().await;
+        publishing.wait().await
     }
 }
 
@@ -55,6 +64,7 @@ impl Relayed {
             away: Arc::new(AtomicBool::new(away)),
             refusals: Arc::default(),
             publishes: Arc::default(),
+            acknowledging: Arc::new(Semaphore::new(1)),
         };
         let (wake, shutdown) = (Arc::new(Notify::new()), Shutdown::new());
         let relay = Relay::new(database.clone(), queue.clone(), Arc::clone(&wake), settings);
@@ -135,6 +145,30 @@ async fn more_than_a_batch_is_announced_without_another_wake() {
     let ids = relayed.accept(0, 95).await;
     assert_eq!(relayed.announced(95).await, ids);
     relayed.drained().await;
+}
+
+#[tokio::test]
+async fn batches_are_sent_behind_one_that_the_queue_has_still_to_acknowledge() {
+    let settings = RelaySettings {
+        batch: 10,
+        pipeline: 3,
+        ..only_when_woken()
+    };
+    let relayed = Relayed::start(false, settings).await;
+    let shut = relayed.queue.acknowledging.clone().acquire_owned().await.unwrap();
+    relayed.accept(0, 95).await;
+    until("three are under way", || async {
+        relayed.queue.publishes.load(Ordering::SeqCst) == 3
+    })
+    .await;
+    assert_eq!(
+        relayed.database.outbox().pending().await.unwrap(),
+        95,
+        "nothing leaves the outbox unacknowledged"
+    );
+    drop(shut);
+    relayed.drained().await;
+    assert_eq!(relayed.queue.publishes.load(Ordering::SeqCst), 10);
 }
 
 #[tokio::test]

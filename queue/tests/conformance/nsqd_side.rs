@@ -18,7 +18,7 @@ fn config(nsqd: &Nsqd, http: String) -> NsqConfig {
 }
 
 #[tokio::test]
-async fn the_channel_is_there_before_the_first_message_and_what_waits_in_it_is_measured() {
+async fn the_channel_is_there_before_the_first_message_and_the_state_is_measured() {
     require_nsq!();
     let recorder = PrometheusBuilder::new().build_recorder();
     let metrics = recorder.handle();
@@ -35,15 +35,25 @@ async fn the_channel_is_there_before_the_first_message_and_what_waits_in_it_is_m
     let mut subscription = queue.subscribe(TOPIC_IMAGES, CHANNEL, 1).unwrap();
     let delivery = subscription.next().await.unwrap();
     let give_up = Instant::now() + LIMIT;
-    let lines = [
-        "safelight_queue_lag_messages",
-        "safelight_queue_in_flight_messages",
-    ]
-    .map(|name| format!("{name}{{topic=\"images\",channel=\"ch\"}} 1"));
-    while !lines.iter().all(|line| metrics.render().contains(line)) {
-        assert!(Instant::now() < give_up, "{}", metrics.render());
-        sleep(Duration::from_millis(50)).await;
-    }
+    let seen = async |lines: &[&str]| {
+        while !lines.iter().all(|line| metrics.render().contains(line)) {
+            assert!(Instant::now() < give_up, "{}", metrics.render());
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    seen(&[
+        "safelight_queue_lag_messages{topic=\"images\",channel=\"ch\"} 1",
+        "safelight_queue_in_flight_messages{topic=\"images\",channel=\"ch\"} 1",
+        "safelight_queue_nsqd_known{topic=\"images\"} 1",
+        "safelight_queue_nsqd_connected{topic=\"images\"} 1",
+        "safelight_queue_unanswered_messages{topic=\"images\"} 1",
+        "safelight_queue_producer_connected 1",
+    ])
+    .await;
+    subscription.pause();
+    seen(&["safelight_queue_paused{topic=\"images\"} 1"]).await;
+    subscription.resume();
+    seen(&["safelight_queue_paused{topic=\"images\"} 0"]).await;
     delivery.finish().await.unwrap();
 }
 
