@@ -12,7 +12,7 @@ use axum::routing::get;
 use axum::{BoxError, Router};
 use safelight_database::{Database, ImageDetail, Images};
 use safelight_media::Library;
-use safelight_service::{Readiness, Shutdown, ops_router};
+use safelight_service::{MeshAdmin, Readiness, Shutdown, ops_router};
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
@@ -110,7 +110,7 @@ fn router(deps: Deps, readiness: Readiness) -> Router {
         .route("/assets/style.css", get(assets::style))
         .route("/assets/live.js", get(assets::script))
         .route("/assets/logo.svg", get(assets::logo))
-        .merge(ops_router(readiness))
+        .merge(ops_router(readiness, &MeshAdmin::default()))
         .fallback(|| async { PageError::NotFound })
         .method_not_allowed_fallback(|| async { PageError::MethodNotAllowed })
         .layer(CatchPanicLayer::custom(panicked))

@@ -100,4 +100,6 @@ async fn while_the_database_is_away_a_page_says_so_and_tries_again() {
         assert!(page.contains("<meta http-equiv=\"refresh\" content=\"5\">"));
     }
     assert_eq!(served.get("/alive").await.text().await.unwrap(), "OK");
+    let targets = served.get("/mesh").await.text().await.unwrap();
+    assert_eq!(targets, r#"{"targets":[]}"#, "it calls nobody");
 }

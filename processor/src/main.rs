@@ -42,7 +42,7 @@ async fn main() -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {listen}"))?;
     tracing::info!(address = %listener.local_addr()?, "probes, metrics and mesh");
     let mesh = MeshAdmin::new(arguments.mesh_admin);
-    let router = ops_router(readiness.clone()).merge(mesh.router());
+    let router = ops_router(readiness.clone(), &mesh);
     let ops = tokio::spawn(serve(listener, router, shutdown.clone()));
 
     let database = arguments.database.open().await?;

@@ -14,7 +14,7 @@ use axum::routing::{get, post};
 use safelight_database::{Database, Images};
 use safelight_media::Library;
 use safelight_queue::Queue;
-use safelight_service::{Problem, Readiness, Shutdown, ops_router};
+use safelight_service::{MeshAdmin, Problem, Readiness, Shutdown, ops_router};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -144,7 +144,7 @@ fn router(app: App, limits: &Limits, readiness: Readiness) -> Router {
         .layer(bounds)
         .with_state(app);
     // Probes and metrics stay out of the bounds: they are most wanted when the receiver is full.
-    api.merge(ops_router(readiness))
+    api.merge(ops_router(readiness, &MeshAdmin::default()))
         .fallback(|uri: Uri| async move { problems::route_unknown(&uri) })
         .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
             problems::method_wrong(&method, &uri)

@@ -282,6 +282,8 @@ async fn one_request_more_than_allowed_is_answered_503_while_probes_still_work()
         "overloaded"
     );
     assert_eq!(served.get("/alive").await.text().await.unwrap(), "OK");
+    let targets = served.get("/mesh").await.text().await.unwrap();
+    assert_eq!(targets, r#"{"targets":[]}"#, "it calls nobody");
     assert!(served.get("/metrics").await.status().is_success());
     drop(stalled);
     until("the receiver takes requests again", || async {

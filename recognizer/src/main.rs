@@ -8,7 +8,9 @@ use safelight_database::{DatabaseArgs, Error};
 use safelight_media::{Library, MediaArgs};
 use safelight_mesh::tls::TlsArgs;
 use safelight_recognizer::{Config, Recognizer, State, check_cpu, serve};
-use safelight_service::{Readiness, Shutdown, configuration_error, metrics, ops_router, telemetry};
+use safelight_service::{
+    MeshAdmin, Readiness, Shutdown, configuration_error, metrics, ops_router, telemetry,
+};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -94,7 +96,11 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let readiness = Readiness::new(shutdown.clone());
     report_readiness(readiness.clone(), recognizer.state());
     tracing::info!(grpc = %listener.local_addr()?, http = %http.local_addr()?, "listening");
-    let ops = safelight_service::serve(http, ops_router(readiness), shutdown.clone());
+    let ops = safelight_service::serve(
+        http,
+        ops_router(readiness, &MeshAdmin::default()),
+        shutdown.clone(),
+    );
     let (grpc, ops) = tokio::join!(serve(listener, recognizer, tls, shutdown), ops);
     grpc?;
     ops?;

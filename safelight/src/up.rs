@@ -236,7 +236,7 @@ pub(crate) async fn start(mut arguments: UpArgs) -> anyhow::Result<Everything> {
     let processor_address = listener.local_addr()?;
     let mesh = MeshAdmin::new(arguments.mesh_admin);
     mesh.show(target.clone());
-    let router = ops_router(readiness.clone()).merge(mesh.router());
+    let router = ops_router(readiness.clone(), &mesh);
     let showing = safelight_service::serve(listener, router, shutdown.clone());
     tasks.spawn(async move { showing.await.context("the processor's HTTP port ended") });
     let processor = Processor {

@@ -5,7 +5,7 @@
 //!
 //! ```no_run
 //! use std::time::Duration;
-//! use safelight_service::{Readiness, Shutdown, ops_router, serve, telemetry};
+//! use safelight_service::{MeshAdmin, Readiness, Shutdown, ops_router, serve, telemetry};
 //!
 //! # async fn run() -> std::io::Result<()> {
 //! let _telemetry = telemetry::init("receiver");
@@ -13,7 +13,7 @@
 //! let readiness = Readiness::new(shutdown.clone());
 //! readiness.register("database", Duration::from_secs(2), || async { Ok(()) });
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:8000").await?;
-//! serve(listener, ops_router(readiness), shutdown).await
+//! serve(listener, ops_router(readiness, &MeshAdmin::default()), shutdown).await
 //! # }
 //! ```
 

@@ -39,7 +39,7 @@ pub struct MeshAdminArgs {
 }
 
 /// The targets of a service, shown on its HTTP port. Clones show the same.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct MeshAdmin {
     allowed: MeshAdminArgs,
     targets: Arc<RwLock<BTreeMap<String, Target>>>,

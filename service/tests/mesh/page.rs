@@ -50,7 +50,7 @@ impl Page {
         let address = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = Shutdown::new();
         let mesh = MeshAdmin::new(allowed);
-        let router = ops_router(Readiness::new(shutdown.clone())).merge(mesh.router());
+        let router = ops_router(Readiness::new(shutdown.clone()), &mesh);
         tokio::spawn(serve(listener, router, shutdown.clone()));
         mesh.show(target.clone());
         Self {
