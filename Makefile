@@ -18,7 +18,7 @@ help: ## List the commands
 
 .PHONY: demo
 demo: setup-build models ## Install what is missing, build, and watch photographs being recognized
-	$(CARGO) build --locked --package safelight
+	$(CARGO) build --locked --workspace --bin safelight
 	exec $(programs)/safelight demo
 
 .PHONY: test
@@ -29,21 +29,30 @@ test: setup-build setup-test models ## Install what is missing, and run every te
 	{ $(CARGO) test --locked --workspace $(TEST_FLAGS) 2>&1 >&3 | tee "$$log" >&2; } 3>&1; \
 	echo "make test: $$(grep -c '^SKIPPED:' "$$log" || true) tests skipped"
 
+# What is measured is built as a release is; what the workspace depends on is built so in any case.
+bench bench-mesh bench-nsq: export CARGO_PROFILE_DEV_OPT_LEVEL := 3
+bench bench-mesh bench-nsq: export CARGO_PROFILE_DEV_DEBUG_ASSERTIONS := false
+bench bench-mesh bench-nsq: export CARGO_PROFILE_DEV_OVERFLOW_CHECKS := false
+
 .PHONY: bench
 bench: setup-build setup-test models ## Measure; each result is a line `name value unit`
 	$(CARGO) bench --locked --workspace --bench '*' --profile dev
 
 .PHONY: bench-mesh
 bench-mesh: setup-build ## Measure the mesh beside tonic's channels and other breakers
-	$(CARGO) bench --locked --package safelight-mesh --benches --profile dev
+	$(CARGO) bench --locked --workspace --bench breaker --bench channel --profile dev
 
 .PHONY: bench-nsq
 bench-nsq: setup-build ## Measure the NSQ client beside the Go client, on one nsqd
 	@scripts/bench-nsq.sh
 
+.PHONY: fuzz
+fuzz: ## Fuzz the NSQ client for a minute a target, where cargo-fuzz is installed
+	@scripts/fuzz.sh
+
 .PHONY: scenarios
 scenarios: setup-build ## Play the troubles of mesh/scenarios/report.md anew, and write down what comes of them
-	RENEW_SCENARIOS=1 $(CARGO) test --locked --package safelight-mesh --test scenarios
+	RENEW_SCENARIOS=1 $(CARGO) test --locked --workspace --test scenarios
 
 .PHONY: up-real
 up-real: setup-build setup-test models ## MariaDB, NSQ and the services as separate processes, until Ctrl-C

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures the NSQ client beside the Go client, on one nsqd; see nsq/benches/throughput. Optimized as a
-# release is, because the Go program is, too.
+# Measures the NSQ client beside the Go client, on one nsqd; see nsq/benches/throughput. `make bench-nsq` says how it is
+# built.
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -9,4 +9,4 @@ cd "$root"
 command -v nsqd >/dev/null || scripts/build-nsq.sh
 scripts/build-go-nsq-peer.sh
 GO_NSQ_PEER=$root/.tools/bin/go-nsq-peer \
-    exec "${CARGO:-cargo}" bench --locked --package async-nsq --bench throughput
+    exec "${CARGO:-cargo}" bench --locked --workspace --bench throughput --profile dev

@@ -1,5 +1,6 @@
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 
 /// The size that faces are searched at, by the picture's longest side in pixels.
@@ -45,18 +46,20 @@ pub(crate) fn resize(
     width: u32,
     height: u32,
 ) -> RgbImage {
-    let source = ImageRef::new(image.width(), image.height(), image.as_raw(), PixelType::U8x3);
-    let mut target = Image::new(width, height, PixelType::U8x3);
+    let mut scaled = RgbImage::new(width, height);
     let (left, top, part_width, part_height) = part;
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
         .crop(left.into(), top.into(), part_width.into(), part_height.into());
-    let scaled = source
-        .ok()
-        .and_then(|source| resizer.resize(&source, &mut target, &options).ok());
-    debug_assert!(scaled.is_some(), "the part lies within the picture");
-    // The buffer has the size that the image was made with.
-    RgbImage::from_raw(width, height, target.into_vec()).unwrap_or_else(|| RgbImage::new(width, height))
+    // Typed, as the code for the pixel types that there are else takes minutes to compile.
+    let source = TypedImageRef::<U8x3>::from_buffer(image.width(), image.height(), image.as_raw());
+    let target = TypedImage::<U8x3>::from_buffer(width, height, &mut scaled);
+    let done = match (source, target) {
+        (Ok(source), Ok(mut target)) => resizer.resize_typed(&source, &mut target, &options).is_ok(),
+        _ => false,
+    };
+    debug_assert!(done, "the part lies within the picture");
+    scaled
 }
 
 #[cfg(test)]
