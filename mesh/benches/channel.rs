@@ -156,6 +156,14 @@ async fn run() {
         .connect()
         .await
         .unwrap();
+    // As the mesh keeps its connections, and as whoever cares for silent peers keeps a channel.
+    let kept = Endpoint::new(uri(&servers.addresses[0]))
+        .unwrap()
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_while_idle(true)
+        .connect()
+        .await
+        .unwrap();
     let endpoints = servers
         .addresses
         .iter()
@@ -197,8 +205,12 @@ async fn run() {
         tell(&format!("{name}_median"), median(&mut medians[way]), "us");
     }
     let ratio = median(&mut rates[1]) / median(&mut rates[0]);
-    let added = added(bare.clone(), one.channel()).await;
-    drop((one, three, bare, balanced, servers));
+    let [bare_alone, kept_alone, ours_alone] = alone(bare.clone(), kept.clone(), one.channel()).await;
+    tell("tonic_channel_alone", bare_alone, "us");
+    tell("tonic_channel_with_keep_alive_alone", kept_alone, "us");
+    tell("mesh_one_endpoint_alone", ours_alone, "us");
+    let added = ours_alone - bare_alone;
+    drop((one, three, bare, kept, balanced, servers));
 
     memory().await;
     choice().await;
@@ -265,25 +277,29 @@ where
     median(&mut calls.await.unwrap())
 }
 
-/// What the median of a single call grows by, in microseconds: the two ways take turns call by call, so that whatever
-/// else moves the machine moves both.
-async fn added(bare: Channel, ours: MeshChannel) -> f64 {
+/// The medians of a single call, in microseconds: the ways take turns call by call, so that whatever else moves the
+/// machine moves all of them.
+async fn alone(bare: Channel, kept: Channel, ours: MeshChannel) -> [f64; 3] {
     const CALLS: usize = 20_000;
-    let (mut bare, mut ours) = (IdentifyClient::new(bare), IdentifyClient::new(ours));
+    let (mut bare, mut kept) = (IdentifyClient::new(bare), IdentifyClient::new(kept));
+    let mut ours = IdentifyClient::new(ours);
     let calls = tokio::spawn(async move {
-        let (mut took_bare, mut took_ours) = (Vec::with_capacity(CALLS), Vec::with_capacity(CALLS));
+        let mut took = [const { Vec::new() }; 3];
+        let since = |begun: Instant| begun.elapsed().as_secs_f64() * 1e6;
         for _ in 0..CALLS {
             let begun = Instant::now();
             bare.identify(request()).await.unwrap();
-            let between = Instant::now();
+            took[0].push(since(begun));
+            let begun = Instant::now();
+            kept.identify(request()).await.unwrap();
+            took[1].push(since(begun));
+            let begun = Instant::now();
             ours.identify(request()).await.unwrap();
-            took_bare.push((between - begun).as_secs_f64() * 1e6);
-            took_ours.push(between.elapsed().as_secs_f64() * 1e6);
+            took[2].push(since(begun));
         }
-        (took_bare, took_ours)
+        took
     });
-    let (mut took_bare, mut took_ours) = calls.await.unwrap();
-    median(&mut took_ours) - median(&mut took_bare)
+    calls.await.unwrap().map(|mut took| median(&mut took))
 }
 
 /// What an endpoint takes above its connection: live bytes, beside as many connections of hyper's alone.
