@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 
-use async_nsq::PublishManyError;
+use async_nsq::{ErrorCode, PublishError, PublishManyError};
 use safelight_database::Error as DatabaseError;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
@@ -34,7 +34,10 @@ impl QueueError {
     }
 
     pub(crate) fn of_publish(error: PublishManyError) -> Self {
-        let retryable = error.failed.iter().all(|(_, reason)| reason.is_retryable());
+        // A batch over a limit of nsqd that was not known is cut by it the next time.
+        let over_a_limit = |reason: &PublishError| matches!(reason, PublishError::Rejected(refusal) if refusal.code == ErrorCode::BadBody);
+        let mut reasons = error.failed.iter().map(|(_, reason)| reason);
+        let retryable = reasons.all(|reason| reason.is_retryable() || over_a_limit(reason));
         if retryable {
             QueueError::Unavailable(error.into())
         } else {

@@ -1,6 +1,6 @@
 //! Messages on their way to the back end.
 
-use async_nsq::{BatchAck, Topic};
+use async_nsq::BatchAck;
 use metrics::counter;
 
 use crate::error::QueueError;
@@ -11,7 +11,7 @@ use crate::metric_names;
 #[must_use = "messages whose acknowledgement is not waited for may not be published"]
 pub struct Publishing {
     pending: Pending,
-    topic: Topic,
+    topic: String,
     messages: usize,
 }
 
@@ -25,10 +25,10 @@ pub(crate) enum Pending {
 // === impl Publishing ===
 
 impl Publishing {
-    pub(crate) fn new(pending: Pending, topic: Topic, messages: usize) -> Self {
+    pub(crate) fn new(pending: Pending, topic: &str, messages: usize) -> Self {
         Self {
             pending,
-            topic,
+            topic: topic.to_owned(),
             messages,
         }
     }
@@ -46,7 +46,7 @@ impl Publishing {
             Pending::Nsq(ack) => ack.wait().await.map_err(QueueError::of_publish),
             Pending::Over(published) => published,
         };
-        let labels = [("topic", self.topic.to_string())];
+        let labels = [("topic", self.topic)];
         match &published {
             Ok(()) => counter!(metric_names::PUBLISHED, &labels).increment(self.messages as u64),
             Err(_) => counter!(metric_names::PUBLISH_FAILURES, &labels).increment(1),

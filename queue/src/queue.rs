@@ -64,34 +64,37 @@ impl Queue {
     /// # Cancel safety
     /// The messages may be published or not when the future is dropped.
     pub async fn publish(&self, topic: &str, bodies: &[Bytes]) -> Result<(), QueueError> {
-        self.enqueue(topic, bodies).await?.wait().await
+        self.enqueue(topic, bodies).await.wait().await
     }
 
     /// The first stage of [`Queue::publish`]: returns when the messages are queued, with what waits for their
-    /// acknowledgement, so that more can be published meanwhile. Messages are stored in the order in which
-    /// they were queued. The embedded back end knows the outcome at once.
-    ///
-    /// # Errors
-    /// As [`Queue::publish`].
+    /// acknowledgement and tells of every failure, so that more can be published meanwhile. Messages are stored in
+    /// the order in which they were queued. The embedded back end knows the outcome at once.
     ///
     /// # Cancel safety
     /// The messages may be published or not when the future is dropped.
-    pub async fn enqueue(&self, topic: &str, bodies: &[Bytes]) -> Result<Publishing, QueueError> {
+    pub async fn enqueue(&self, topic: &str, bodies: &[Bytes]) -> Publishing {
+        let pending = match self.pending(topic, bodies).await {
+            Ok(pending) => pending,
+            Err(error) => Pending::Over(Err(error)),
+        };
+        Publishing::new(pending, topic, bodies.len())
+    }
+
+    async fn pending(&self, topic: &str, bodies: &[Bytes]) -> Result<Pending, QueueError> {
         let topic = Topic::new(topic)?;
         if bodies.iter().any(Bytes::is_empty) {
             return Err(QueueError::Invalid(
                 "an empty message cannot be published".to_owned(),
             ));
         }
-        let pending = match &self.backend {
-            _ if bodies.is_empty() => Pending::Over(Ok(())),
-            Backend::Nsq(nsq) => match nsq.enqueue(&topic, bodies).await {
-                Ok(ack) => Pending::Nsq(ack),
-                Err(error) => Pending::Over(Err(error)),
-            },
-            Backend::Embedded(embedded) => Pending::Over(embedded.publish(&topic, bodies).await),
-        };
-        Ok(Publishing::new(pending, topic, bodies.len()))
+        if bodies.is_empty() {
+            return Ok(Pending::Over(Ok(())));
+        }
+        match &self.backend {
+            Backend::Nsq(nsq) => Ok(Pending::Nsq(nsq.enqueue(&topic, bodies).await?)),
+            Backend::Embedded(embedded) => Ok(Pending::Over(embedded.publish(&topic, bodies).await)),
+        }
     }
 
     /// Subscribes to a topic; at most `max_in_flight` deliveries (at least 1) are unanswered at a time.

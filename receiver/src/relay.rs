@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use safelight_database::{Database, Error};
+use safelight_database::{Database, Error, OutboxEntry};
 use safelight_queue::{Publishing, Queue, QueueError};
 use safelight_service::Shutdown;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::backoff::Backoff;
 
@@ -25,14 +25,7 @@ pub trait Publish: Send + Sync + 'static {
     type Publishing: Send;
 
     /// Queues `bodies` for `topic`, in the order of the calls.
-    ///
-    /// # Errors
-    /// Why it could not; the relay tries again.
-    fn enqueue(
-        &self,
-        topic: &str,
-        bodies: &[Bytes],
-    ) -> impl Future<Output = Result<Self::Publishing, QueueError>> + Send;
+    fn enqueue(&self, topic: &str, bodies: &[Bytes]) -> impl Future<Output = Self::Publishing> + Send;
 
     /// `Ok` means that the queue answers for all of them from now on.
     ///
@@ -44,7 +37,7 @@ pub trait Publish: Send + Sync + 'static {
 impl Publish for Queue {
     type Publishing = Publishing;
 
-    async fn enqueue(&self, topic: &str, bodies: &[Bytes]) -> Result<Publishing, QueueError> {
+    async fn enqueue(&self, topic: &str, bodies: &[Bytes]) -> Publishing {
         Queue::enqueue(self, topic, bodies).await
     }
 
@@ -53,13 +46,17 @@ impl Publish for Queue {
     }
 }
 
+/// No claim of the outbox takes more.
+const MOST_ENTRIES: u32 = 10_000;
+
 /// How a relay works. The defaults suit every deployment known so far.
 #[derive(Clone, Debug)]
 pub struct RelaySettings {
     /// The most entries published at once: 2,000, more than one usual bulk post, so that a batch is seldom full
     /// and then followed by a claim of nothing.
     pub batch: u32,
-    /// How many batches may wait for the queue's acknowledgement while more are claimed: 4.
+    /// How many batches may be under way at a time: 4. While the queue has still to acknowledge the first, the others
+    /// are claimed and sent behind it.
     pub pipeline: usize,
     /// For how long claimed entries are kept from other relays: 30 s.
     pub lease: Duration,
@@ -109,23 +106,24 @@ pub struct Relay<P: Publish> {
     database_there: Presence,
 }
 
-/// Entries that this relay has claimed and not yet marked.
+/// Entries that this relay has claimed, and that the database has not yet as published.
+#[derive(Default)]
 struct Batch {
-    until: Instant,
-    ids: Vec<i64>,
-    /// What is not yet published, by topic.
-    unpublished: BTreeMap<String, Vec<Bytes>>,
+    until: Option<Instant>,
+    unpublished: BTreeMap<String, Vec<OutboxEntry>>,
+    /// Acknowledged by the queue, by their ids.
+    unmarked: Vec<i64>,
 }
 
 struct Sent<P> {
     batch: Batch,
-    topics: Vec<(String, Result<P, QueueError>)>,
+    publishing: Vec<(String, P)>,
 }
 
 /// What a round came to.
 #[derive(Debug, PartialEq, Eq)]
 enum Round {
-    /// A full batch was sent; there may be more.
+    /// There may be more.
     Full,
     /// Fewer than a full batch were there, or none, and everything is published.
     Drained,
@@ -137,7 +135,8 @@ enum Round {
 
 impl<P: Publish> Relay<P> {
     /// A relay that looks at the outbox whenever `wake` is notified, and now and then by itself.
-    pub fn new(database: Database, queue: P, wake: Arc<Notify>, settings: RelaySettings) -> Self {
+    pub fn new(database: Database, queue: P, wake: Arc<Notify>, mut settings: RelaySettings) -> Self {
+        settings.batch = settings.batch.clamp(1, MOST_ENTRIES);
         Self {
             database,
             queue,
@@ -154,6 +153,18 @@ impl<P: Publish> Relay<P> {
     /// Works until `shutdown`, and then publishes what is left while both sides are there, for at most
     /// [`RelaySettings::farewell`]. What is left behind is published by another relay or the next start.
     pub async fn run(mut self, shutdown: Shutdown) {
+        let farewell = self.settings.farewell;
+        let too_long = async {
+            shutdown.triggered().await;
+            sleep(farewell).await;
+        };
+        tokio::select! {
+            () = self.work(&shutdown) => {}
+            () = too_long => {}
+        }
+    }
+
+    async fn work(&mut self, shutdown: &Shutdown) {
         let mut counted = None;
         while !shutdown.is_triggered() {
             let started = Instant::now();
@@ -177,50 +188,60 @@ impl<P: Publish> Relay<P> {
                 },
             }
         }
-        let farewell = self.settings.farewell;
-        let leaving = async { while self.round().await == Round::Full {} };
-        // What is not done by then is left to the next start.
-        let _ = timeout(farewell, leaving).await;
+        // What is cut off under way is published again by somebody else, so let it be little.
+        self.settings.pipeline = 1;
+        while self.round().await == Round::Full {}
     }
 
     /// Sends one batch more, and waits for those before it as far as need be.
     async fn round(&mut self) -> Round {
-        let entries = match self.send().await {
-            Ok(entries) => entries,
-            Err(Interrupted) => return Round::Away(self.backoff.fail()),
-        };
-        let more = entries == self.settings.batch as usize || !self.held.is_empty();
+        let sent = self.send().await;
+        let full = matches!(sent, Ok(entries) if entries == self.settings.batch as usize);
+        let more = full || !self.held.is_empty();
         // After a failure nothing is sent behind a batch before that one has gone well.
-        let ahead = more && !self.backoff.is_failing();
+        let ahead = sent.is_ok() && more && !self.backoff.is_failing();
         let unsettled = if ahead {
             self.settings.pipeline.saturating_sub(1)
         } else {
             0
         };
-        if let Err(Interrupted) = self.settle(unsettled).await {
-            return Round::Away(self.backoff.fail());
+        let settled = self.settle(unsettled).await;
+        match (sent, settled) {
+            (Ok(entries), Ok(())) => {
+                // To have nothing to send is no proof that the queue is back.
+                if entries > 0 || !self.queue_there.is_away() {
+                    self.backoff.succeed();
+                }
+                if more { Round::Full } else { Round::Drained }
+            }
+            _ => Round::Away(self.backoff.fail()),
         }
-        self.backoff.succeed();
-        if more { Round::Full } else { Round::Drained }
     }
 
     /// Sends a batch that is held, or else claims one, and returns how many entries it has.
     async fn send(&mut self) -> Result<usize, Interrupted> {
         let now = Instant::now();
-        self.held.retain(|batch| now < batch.until);
+        // When the lease has ended, others publish what is not published; what is, is still to be marked.
+        for batch in &mut self.held {
+            if batch.until.is_some_and(|until| until <= now) {
+                batch.unpublished.clear();
+            }
+        }
+        self.held.retain(|batch| !batch.is_done());
         let batch = match self.held.pop_front() {
             Some(batch) => batch,
             None => self.claim().await?,
         };
-        let entries = batch.ids.len();
+        let entries = batch.entries();
         if entries == 0 {
             return Ok(0);
         }
-        let mut topics = Vec::with_capacity(batch.unpublished.len());
-        for (topic, bodies) in &batch.unpublished {
-            topics.push((topic.clone(), self.queue.enqueue(topic, bodies).await));
+        let mut publishing = Vec::with_capacity(batch.unpublished.len());
+        for (topic, entries) in &batch.unpublished {
+            let bodies: Vec<Bytes> = entries.iter().map(|entry| entry.body.clone().into()).collect();
+            publishing.push((topic.clone(), self.queue.enqueue(topic, &bodies).await));
         }
-        self.sent.push_back(Sent { batch, topics });
+        self.sent.push_back(Sent { batch, publishing });
         Ok(entries)
     }
 
@@ -234,57 +255,62 @@ impl<P: Publish> Relay<P> {
             .await;
         let entries = self.database_there.judge(claimed)?;
         let mut batch = Batch {
-            until,
-            ids: Vec::with_capacity(entries.len()),
-            unpublished: BTreeMap::new(),
+            until: Some(until),
+            ..Batch::default()
         };
         for entry in entries {
-            batch.ids.push(entry.id);
-            batch
-                .unpublished
-                .entry(entry.topic)
-                .or_default()
-                .push(entry.body.into());
+            let topic = batch.unpublished.entry(entry.topic.clone());
+            topic.or_default().push(entry);
         }
         Ok(batch)
     }
 
-    /// Waits for acknowledgements and marks what was published, until only so many batches are unsettled. After a
-    /// failure all of them are settled: published or held.
+    /// Waits for acknowledgements until only so many batches are unsettled, and marks what was acknowledged. After a
+    /// failure all of them are settled: done, or held.
     async fn settle(&mut self, mut unsettled: usize) -> Result<(), Interrupted> {
         let mut outcome = Ok(());
+        let mut batches = Vec::new();
         while self.sent.len() > unsettled
-            && let Some(Sent { mut batch, topics }) = self.sent.pop_front()
+            && let Some(Sent {
+                mut batch,
+                publishing,
+            }) = self.sent.pop_front()
         {
-            if let Err(interrupted) = self.publish_and_mark(&mut batch, topics).await {
-                self.held.push_back(batch);
-                unsettled = 0;
-                outcome = Err(interrupted);
+            for (topic, publishing) in publishing {
+                let published = self.queue.wait(publishing).await;
+                match self.queue_there.judge(published) {
+                    Ok(()) => batch.acknowledge(&topic),
+                    Err(interrupted) => {
+                        unsettled = 0;
+                        outcome = Err(interrupted);
+                    }
+                }
             }
+            batches.push(batch);
         }
+        if let Err(interrupted) = self.mark(&mut batches).await {
+            outcome = Err(interrupted);
+        }
+        self.held
+            .extend(batches.into_iter().filter(|batch| !batch.is_done()));
         outcome
     }
 
-    async fn publish_and_mark(
-        &mut self,
-        batch: &mut Batch,
-        topics: Vec<(String, Result<P::Publishing, QueueError>)>,
-    ) -> Result<(), Interrupted> {
-        for (topic, publishing) in topics {
-            let published = match publishing {
-                Ok(publishing) => self.queue.wait(publishing).await,
-                Err(error) => Err(error),
-            };
-            if self.queue_there.judge(published).is_ok() {
-                batch.unpublished.remove(&topic);
-            }
+    async fn mark(&mut self, batches: &mut [Batch]) -> Result<(), Interrupted> {
+        let ids: Vec<i64> = batches
+            .iter()
+            .flat_map(|batch| &batch.unmarked)
+            .copied()
+            .collect();
+        if ids.is_empty() {
+            return Ok(());
         }
-        if !batch.unpublished.is_empty() {
-            return Err(Interrupted);
-        }
-        let marked = self.database.outbox().mark_published(&batch.ids).await;
+        let marked = self.database.outbox().mark_published(&ids).await;
         self.database_there.judge(marked)?;
-        metrics::counter!("safelight_relay_published_total").increment(batch.ids.len() as u64);
+        metrics::counter!("safelight_relay_published_total").increment(ids.len() as u64);
+        for batch in batches {
+            batch.unmarked.clear();
+        }
         Ok(())
     }
 
@@ -293,6 +319,24 @@ impl<P: Publish> Relay<P> {
         if let Ok(entries) = self.database_there.judge(counted) {
             metrics::gauge!("safelight_outbox_entries").set(entries as f64);
         }
+    }
+}
+
+// === impl Batch ===
+
+impl Batch {
+    fn entries(&self) -> usize {
+        let unpublished: usize = self.unpublished.values().map(Vec::len).sum();
+        unpublished + self.unmarked.len()
+    }
+
+    fn is_done(&self) -> bool {
+        self.entries() == 0
+    }
+
+    fn acknowledge(&mut self, topic: &str) {
+        let entries = self.unpublished.remove(topic).unwrap_or_default();
+        self.unmarked.extend(entries.into_iter().map(|entry| entry.id));
     }
 }
 
@@ -309,6 +353,11 @@ struct Presence {
 impl Presence {
     fn new(name: &'static str) -> Self {
         Self { name, there: None }
+    }
+
+    /// Whether it was not there when last used.
+    fn is_away(&self) -> bool {
+        self.there == Some(false)
     }
 
     fn judge<T, E: std::fmt::Display>(&mut self, result: Result<T, E>) -> Result<T, Interrupted> {

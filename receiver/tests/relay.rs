@@ -24,24 +24,30 @@ struct Switched {
     away: Arc<AtomicBool>,
     refusals: Arc<AtomicUsize>,
     publishes: Arc<AtomicUsize>,
-    acknowledging: Arc<Semaphore>,
+    waits: Arc<AtomicUsize>,
+    answering: Arc<Semaphore>,
 }
 
 impl Publish for Switched {
-    type Publishing = Publishing;
+    /// `None` for what nobody took: that is told only to who waits for it.
+    type Publishing = Option<Publishing>;
 
-    async fn enqueue(&self, topic: &str, bodies: &[Bytes]) -> Result<Publishing, QueueError> {
-        if self.away.load(Ordering::SeqCst) {
-            self.refusals.fetch_add(1, Ordering::SeqCst);
-            return Err(QueueError::Unavailable("connection refused".into()));
-        }
+    async fn enqueue(&self, topic: &str, bodies: &[Bytes]) -> Option<Publishing> {
         self.publishes.fetch_add(1, Ordering::SeqCst);
-        self.queue.enqueue(topic, bodies).await
+        if self.away.load(Ordering::SeqCst) {
+            return None;
+        }
+        Some(self.queue.enqueue(topic, bodies).await)
     }
 
-    async fn wait(&self, publishing: Publishing) -> Result<(), QueueError> {
-        // Nothing is acknowledged while the door is shut.
-        let _open = self.acknowledging.acquire().await;
+    async fn wait(&self, publishing: Option<Publishing>) -> Result<(), QueueError> {
+        self.waits.fetch_add(1, Ordering::SeqCst);
+        // Nothing is answered while the door is shut.
+        let _open = self.answering.acquire().await;
+        let Some(publishing) = publishing else {
+            self.refusals.fetch_add(1, Ordering::SeqCst);
+            return Err(QueueError::Unavailable("connection refused".into()));
+        };
         publishing.wait().await
     }
 }
@@ -64,7 +70,8 @@ impl Relayed {
             away: Arc::new(AtomicBool::new(away)),
             refusals: Arc::default(),
             publishes: Arc::default(),
-            acknowledging: Arc::new(Semaphore::new(1)),
+            waits: Arc::default(),
+            answering: Arc::new(Semaphore::new(1)),
         };
         let (wake, shutdown) = (Arc::new(Notify::new()), Shutdown::new());
         let relay = Relay::new(database.clone(), queue.clone(), Arc::clone(&wake), settings);
@@ -147,20 +154,24 @@ async fn more_than_a_batch_is_announced_without_another_wake() {
     relayed.drained().await;
 }
 
-#[tokio::test]
-async fn batches_are_sent_behind_one_that_the_queue_has_still_to_acknowledge() {
-    let settings = RelaySettings {
+fn small_batches() -> RelaySettings {
+    RelaySettings {
         batch: 10,
         pipeline: 3,
-        ..only_when_woken()
-    };
-    let relayed = Relayed::start(false, settings).await;
-    let shut = relayed.queue.acknowledging.clone().acquire_owned().await.unwrap();
+        ..impatient()
+    }
+}
+
+#[tokio::test]
+async fn batches_are_sent_behind_one_that_the_queue_has_still_to_acknowledge_and_no_more_than_allowed() {
+    let relayed = Relayed::start(false, small_batches()).await;
+    let shut = relayed.queue.answering.clone().acquire_owned().await.unwrap();
     relayed.accept(0, 95).await;
-    until("three are under way", || async {
-        relayed.queue.publishes.load(Ordering::SeqCst) == 3
+    until("it waits for the first", || async {
+        relayed.queue.waits.load(Ordering::SeqCst) == 1
     })
     .await;
+    assert_eq!(relayed.queue.publishes.load(Ordering::SeqCst), 3);
     assert_eq!(
         relayed.database.outbox().pending().await.unwrap(),
         95,
@@ -169,6 +180,51 @@ async fn batches_are_sent_behind_one_that_the_queue_has_still_to_acknowledge() {
     drop(shut);
     relayed.drained().await;
     assert_eq!(relayed.queue.publishes.load(Ordering::SeqCst), 10);
+}
+
+#[tokio::test]
+async fn batches_that_are_not_acknowledged_are_tried_again_one_at_a_time_and_announced_once() {
+    let relayed = Relayed::start(false, small_batches()).await;
+    let shut = relayed.queue.answering.clone().acquire_owned().await.unwrap();
+    relayed.queue.away.store(true, Ordering::SeqCst);
+    let ids = relayed.accept(0, 50).await;
+    until("it waits for the first", || async {
+        relayed.queue.waits.load(Ordering::SeqCst) == 1
+    })
+    .await;
+    assert_eq!(relayed.queue.publishes.load(Ordering::SeqCst), 3);
+    drop(shut);
+    until("several tries", || async {
+        relayed.queue.refusals.load(Ordering::SeqCst) >= 6
+    })
+    .await;
+    let (sent, refused) = (&relayed.queue.publishes, &relayed.queue.refusals);
+    let ahead = sent.load(Ordering::SeqCst) - refused.load(Ordering::SeqCst);
+    assert!(ahead <= 1, "{ahead} sent and not refused yet");
+    relayed.queue.away.store(false, Ordering::SeqCst);
+    let mut announced = relayed.announced(50).await;
+    announced.sort_unstable();
+    assert_eq!(announced, ids);
+    relayed.drained().await;
+}
+
+#[tokio::test]
+async fn a_stopping_relay_does_not_wait_for_an_acknowledgement_that_does_not_come() {
+    let settings = RelaySettings {
+        farewell: Duration::from_millis(50),
+        ..small_batches()
+    };
+    let relayed = Relayed::start(false, settings).await;
+    let _shut = relayed.queue.answering.clone().acquire_owned().await.unwrap();
+    relayed.accept(0, 50).await;
+    until("it waits for the first", || async {
+        relayed.queue.waits.load(Ordering::SeqCst) == 1
+    })
+    .await;
+    relayed.shutdown.trigger();
+    let ended = tokio::time::timeout(Duration::from_secs(10), relayed.task).await;
+    ended.expect("it ends").unwrap();
+    assert_eq!(relayed.database.outbox().pending().await.unwrap(), 50);
 }
 
 #[tokio::test]

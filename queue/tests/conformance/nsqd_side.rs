@@ -23,7 +23,7 @@ async fn the_channel_is_there_before_the_first_message_and_the_state_is_measured
     let recorder = PrometheusBuilder::new().build_recorder();
     let metrics = recorder.handle();
     metrics::set_global_recorder(recorder).unwrap();
-    let nsqd = Nsqd::start(NsqdOptions::default()).await;
+    let mut nsqd = Nsqd::start(NsqdOptions::default()).await;
     let queue = Queue::nsq(config(&nsqd, nsqd.http_address().to_string())).unwrap();
     queue
         .publish(TOPIC_IMAGES, &[encode_id(1), encode_id(2)])
@@ -55,6 +55,12 @@ async fn the_channel_is_there_before_the_first_message_and_the_state_is_measured
     subscription.resume();
     seen(&["safelight_queue_paused{topic=\"images\"} 0"]).await;
     delivery.finish().await.unwrap();
+    nsqd.kill();
+    seen(&[
+        "safelight_queue_nsqd_connected{topic=\"images\"} 0",
+        "safelight_queue_producer_connected 0",
+    ])
+    .await;
 }
 
 #[tokio::test]
