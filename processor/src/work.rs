@@ -57,7 +57,7 @@ impl Worker {
             claimed,
             claim.lease,
             || self.renew(claim, delivery),
-            self.identify(claim),
+            Box::pin(self.identify(claim)),
         )
         .await
         {
