@@ -13,7 +13,7 @@ use tower::Service;
 use super::connection::Connections;
 use super::gate::Gate;
 use super::health::HealthService;
-use super::method::{EXEMPT, Methods};
+use super::method::{Methods, OUR_OWN};
 use super::phase::Phase;
 use super::secure::Secure;
 use super::serve::{DrainReport, Server};
@@ -156,7 +156,7 @@ impl ServerBuilder {
     fn add_our_own(&mut self, health: HealthService) -> Result<Methods, ServeError> {
         self.routes.add_service(HealthServer::new(health));
         let described = !self.descriptors.is_empty();
-        let our_own: &[&str] = if described { &EXEMPT } else { &EXEMPT[..1] };
+        let our_own: &[&str] = if described { &OUR_OWN } else { &OUR_OWN[..1] };
         let services = [self.services.as_slice(), our_own].concat();
         self.descriptors.extend([
             crate::grpc::health::FILE_DESCRIPTOR_SET.to_vec(),
