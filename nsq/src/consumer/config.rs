@@ -17,7 +17,8 @@ pub struct ConsumerConfig {
     pub channel: Channel,
     /// nsqds to connect to, `host:port` of their TCP side, resolved at each connect, or `unix:/path`.
     pub nsqd: Vec<String>,
-    /// nsqlookupds to ask for more, `host:port`, `http://host:port` or `https://host:port` of their HTTP side.
+    /// nsqlookupds to ask for more, `host:port`, `http://host:port` or `https://host:port` of their HTTP side;
+    /// all of them encrypted, or none.
     pub lookupd: Vec<String>,
     /// How many messages may be unanswered at a time, all nsqds together. Default 64.
     pub max_in_flight: u32,

@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(pause_after(50, true, interval), Duration::from_secs(1));
     }
 
-    /// An nsqlookupd that knows one nsqd and wants a token, and tells of each time it is asked with it.
+    /// An nsqlookupd that knows one nsqd, and tells of each time it is asked.
     async fn lookupd() -> (LookupdHttp, mpsc::UnboundedReceiver<Instant>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address").to_string();
@@ -171,17 +171,12 @@ mod tests {
                 body.len()
             );
             while let Ok((mut stream, _)) = listener.accept().await {
-                let mut request = [0; 1024];
-                let read = stream.read(&mut request).await.unwrap_or(0);
-                if String::from_utf8_lossy(&request[..read]).contains("authorization: Bearer s3cret\r\n") {
-                    let _ = asked.send(Instant::now());
-                }
+                let _ = asked.send(Instant::now());
+                let _ = stream.read(&mut [0; 1024]).await;
                 let _ = stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await;
             }
         });
-        let mut config = HttpConfig::default();
-        config.bearer_token = Some("s3cret".to_owned());
-        let client = LookupdHttp::new(&address, config).expect("an address");
+        let client = LookupdHttp::new(&address, HttpConfig::default()).expect("an address");
         (client, times)
     }
 

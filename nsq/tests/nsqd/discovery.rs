@@ -1,7 +1,10 @@
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_nsq::Consumer;
 use safelight_testkit::{NsqLookupd, Nsqd, NsqdOptions, free_port, require_nsq};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::support::*;
@@ -148,4 +151,44 @@ async fn an_nsqd_that_left_for_good_is_let_go() {
         .await
         .expect("it is let go")
         .unwrap();
+}
+
+/// An nsqlookupd behind a door that opens to a token, and names one nsqd.
+async fn guarded_lookupd(token: &'static str, nsqd: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let named = format!(
+            r#"{{"producers":[{{"broadcast_address":"127.0.0.1","tcp_port":{}}}]}}"#,
+            nsqd.port()
+        );
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = vec![0; 4096];
+            let read = stream.read(&mut request).await.unwrap_or(0);
+            let request = String::from_utf8_lossy(&request[..read]).into_owned();
+            let (status, body) = if request.contains(&format!("authorization: Bearer {token}\r\n")) {
+                ("200 OK", named.as_str())
+            } else {
+                ("401 Unauthorized", "{}")
+            };
+            let length = body.len();
+            let answer =
+                format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+            // A consumer that has gone needs none.
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn nsqlookupds_behind_a_door_are_shown_the_token() {
+    require_nsq!();
+    let nsqd = Nsqd::start(NsqdOptions::default()).await;
+    let lookupd = guarded_lookupd("s3cret", nsqd.tcp_address()).await;
+    let mut config = consumer_config();
+    config.lookupd = vec![lookupd.to_string()];
+    config.lookupd_http.bearer_token = Some("s3cret".to_owned());
+    let consumer = Consumer::start(config).unwrap();
+    until_consuming_from(&consumer, 1).await;
 }
