@@ -33,6 +33,7 @@ test: setup-build setup-test models ## Install what is missing, and run every te
 bench bench-mesh bench-nsq: export CARGO_PROFILE_DEV_OPT_LEVEL := 3
 bench bench-mesh bench-nsq: export CARGO_PROFILE_DEV_DEBUG_ASSERTIONS := false
 bench bench-mesh bench-nsq: export CARGO_PROFILE_DEV_OVERFLOW_CHECKS := false
+bench bench-mesh bench-nsq: export CARGO_PROFILE_DEV_INCREMENTAL := false
 
 .PHONY: bench
 bench: setup-build setup-test models ## Measure; each result is a line `name value unit`

@@ -1,6 +1,6 @@
 //! What a breaker adds to a call that goes well, beside two others, measured in one run.
 //!
-//! `cargo bench -p safelight-mesh --bench breaker`. Each line is a name, nanoseconds a call and the unit: the
+//! `make bench-mesh`. Each line is a name, nanoseconds a call and the unit: the
 //! median of several rounds, in which the candidates take turns. With two threads it is what one call takes a
 //! thread while the other thread does the same on the same circuit: run it where nothing else runs, for two threads
 //! that take turns on one processor do not get in each other's way. `bare` breakers are asked and told by hand;
