@@ -129,8 +129,11 @@ fn put_len(out: &mut WriteQueue, len: usize) {
     out.put_i32(len.unwrap_or(i32::MAX));
 }
 
+/// nsqd would take a number that overflows it for none; it shortens to its own limit what is long.
+const LONGEST_DELAY: Duration = Duration::from_secs(60 * 60 * 24 * 365);
+
 fn millis(delay: Duration) -> String {
-    delay.as_millis().to_string()
+    delay.min(LONGEST_DELAY).as_millis().to_string()
 }
 
 #[cfg(test)]

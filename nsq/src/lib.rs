@@ -33,6 +33,7 @@
 #![forbid(unsafe_code)]
 
 mod backoff;
+mod clock;
 mod command;
 mod connection;
 mod consumer;

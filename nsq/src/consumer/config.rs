@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::throttle::BackoffPolicy;
 use crate::error::ConfigError;
 use crate::http::HttpConfig;
-use crate::identify::ConnectionConfig;
+use crate::identify::{ConnectionConfig, LONGEST};
 use crate::name::{Channel, Topic};
 
 /// How a [`Consumer`](super::Consumer) works. All fields are public; start from [`ConsumerConfig::new`].
@@ -93,8 +93,14 @@ impl ConsumerConfig {
             "lookupd_interval",
             "more than nothing",
         )?;
-        rule(!self.idle_turn.is_zero(), "idle_turn", "more than nothing")?;
-        rule(!self.busy_turn.is_zero(), "busy_turn", "more than nothing")?;
+        for (time, field) in [(self.idle_turn, "idle_turn"), (self.busy_turn, "busy_turn")] {
+            rule(
+                !time.is_zero() && time <= LONGEST,
+                field,
+                "more than nothing, and at most a day",
+            )?;
+        }
+        rule(self.settling_time <= LONGEST, "settling_time", "at most a day")?;
         // nsqd answers SUB with E_INVALID otherwise (nsqd/protocol_v2.go, SUB).
         rule(
             self.connection.heartbeats,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::coordinator::Closing;
 use super::flow::Wishes;
@@ -12,6 +12,7 @@ use super::link::Shared;
 use super::refusal::RefusedAnswer;
 use super::state::{ConsumerState, Drained, NsqdState};
 use super::stats::ConsumerStats;
+use crate::clock::from_now;
 
 /// A handle on a [`Consumer`](super::Consumer) for those who do not read its messages. Cheap to clone.
 ///
@@ -82,7 +83,7 @@ impl ConsumerControl {
     /// # Cancel safety
     /// Closing goes on, to the same deadline, when the future is dropped.
     pub async fn drain(&self, limit: Duration) -> Drained {
-        self.ask_to_close(Some(Instant::now() + limit));
+        self.ask_to_close(Some(from_now(limit)));
         self.drained().await
     }
 
@@ -126,6 +127,22 @@ impl ConsumerControl {
     /// 256 loses the oldest.
     pub fn refused_answers(&self) -> broadcast::Receiver<RefusedAnswer> {
         self.shared.refusals.subscribe()
+    }
+
+    /// Completes when the time for closing is over, where closing was asked for.
+    pub(super) async fn deadline_of_drain(&self) {
+        let mut closing = self.closing.subscribe();
+        loop {
+            let deadline = match *closing.borrow_and_update() {
+                Closing::Asked(deadline) => deadline,
+                Closing::No => None,
+            };
+            tokio::select! {
+                // The sender is held here.
+                _ = closing.changed() => {}
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => return,
+            }
+        }
     }
 
     /// The earliest deadline counts, and any is earlier than none.

@@ -158,6 +158,8 @@ impl Coordinator {
             LinkEvent::Lost { generation, error } => {
                 if let Some(generation) = generation {
                     self.shared.flow.remove(generation);
+                    // It may have moved.
+                    self.hint.notify_one();
                 }
                 entry.connected = None;
                 self.shared
@@ -165,7 +167,6 @@ impl Coordinator {
                     .connection_failures
                     .fetch_add(1, Ordering::Relaxed);
                 self.last_error = Some(error);
-                self.hint.notify_one();
             }
         }
     }
@@ -229,9 +230,9 @@ impl Coordinator {
     fn rebalance(&mut self) -> Option<Instant> {
         // Before the gauges are read: an answer from now on wakes us, one before is read here.
         let wanted = &self.shared.signal.wanted;
-        wanted.store(true, Ordering::Release);
+        wanted.store(true, Ordering::SeqCst);
         let outlook = self.shared.flow.rebalance(Instant::now());
-        wanted.store(outlook.waits_for_answers, Ordering::Release);
+        wanted.store(outlook.waits_for_answers, Ordering::SeqCst);
         outlook.next_change
     }
 

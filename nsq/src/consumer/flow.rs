@@ -188,7 +188,7 @@ impl Inner {
 
     fn rebalance(&mut self, now: Instant) {
         for (&generation, link) in &self.connections {
-            let in_flight = link.gauge.in_flight.load(Ordering::Acquire);
+            let in_flight = link.gauge.in_flight.load(Ordering::SeqCst);
             let received = link.gauge.received.load(Ordering::Relaxed);
             self.shares.observe(generation, in_flight, received, now);
         }

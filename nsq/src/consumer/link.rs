@@ -35,6 +35,7 @@ pub(super) enum LinkCommand {
     Ready,
     Finish {
         id: MessageId,
+        attempts: u16,
         confirm: Option<Confirm>,
     },
     Requeue {
@@ -271,6 +272,7 @@ impl Link {
         let ended = session.run(&mut self.lifetime).instrument(span).await;
         // From here on, answers to what this connection brought are refused, and nobody is handed more.
         drop(session);
+        gauge.in_flight.store(0, Ordering::Relaxed);
         for message in self.shared.inbox.take_from(generation) {
             message.forget();
         }

@@ -93,7 +93,7 @@ impl MessageId {
     pub const LEN: usize = 16;
 
     /// The id that these bytes are.
-    pub fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+    pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
         Self(bytes)
     }
 
@@ -183,10 +183,11 @@ impl Message {
     /// Done, and nsqd's word on it: `Ok` only once it is certain that nsqd forgot the message.
     ///
     /// nsqd acknowledges no FIN, but runs the commands of a connection in order, and refuses a TOUCH of a
-    /// message that is not in flight (`nsqd/protocol_v2.go`, `IOLoop`, `FIN` and `TOUCH`). So a TOUCH is sent
-    /// behind the FIN: its refusal alone is the confirmation, and a refusal of the FIN comes before it. The
-    /// price is a round trip, and a line in nsqd's log for each message; it is meant for the few messages
-    /// whose work has to be taken back when it turns out to be somebody else's.
+    /// message that is not in flight (`nsqd/protocol_v2.go`, `IOLoop`, `FIN` and `TOUCH`). So a TOUCH of an id
+    /// that no message has is sent behind the FIN: when it is refused, the FIN was not, or its refusal has come
+    /// before. The price is a round trip, and a line in nsqd's log for each message, two if it was delivered
+    /// before; it is meant for the few messages whose work has to be taken back when it turns out to be somebody
+    /// else's.
     ///
     /// Even a confirmed message may have been delivered twice: somebody else may have had it, and failed or
     /// lost it, before. What no client can learn is whether a FIN whose connection ended was read.
@@ -202,6 +203,7 @@ impl Message {
         let (confirm, word) = oneshot::channel();
         self.answer(LinkCommand::Finish {
             id: self.raw.id,
+            attempts: self.raw.attempts,
             confirm: Some(confirm),
         })?;
         word.await.unwrap_or(Err(AnswerError::Unconfirmed))
@@ -261,6 +263,7 @@ impl Message {
     pub(super) fn finish_shared(&self) -> Result<(), AnswerError> {
         self.answer(LinkCommand::Finish {
             id: self.raw.id,
+            attempts: self.raw.attempts,
             confirm: None,
         })
     }

@@ -117,14 +117,16 @@ impl Consumer {
             }
             while running.join_next().await.is_some() {}
         };
-        let drained = control.drained();
-        tokio::pin!(drained);
+        // All connections may be gone before; what handlers do is still worth its end.
+        let out_of_time = async {
+            control.deadline_of_drain().await;
+            control.drained().await
+        };
         tokio::select! {
             biased;
-            () = handling => {}
-            drained = &mut drained => return Ok(drained),
+            () = handling => Ok(control.drained().await),
+            drained = out_of_time => Ok(drained),
         }
-        Ok(drained.await)
     }
 }
 

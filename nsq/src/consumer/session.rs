@@ -36,8 +36,8 @@ pub(super) struct Session<'a> {
     /// As last sent.
     rdy: u32,
     largest_rdy: u32,
-    /// FINs whose fate is to be told, in the order sent, each with a TOUCH behind it.
-    confirming: VecDeque<(MessageId, Option<Confirm>)>,
+    /// The fences on their way, in the order sent, each with the FIN before it whose fate is to be told.
+    fences: VecDeque<Option<Fenced>>,
     closing: Closing,
 }
 
@@ -48,6 +48,18 @@ struct Held {
     /// Tells its deliveries apart.
     attempts: u16,
 }
+
+/// A FIN with a fence behind it.
+#[derive(Debug)]
+struct Fenced {
+    id: MessageId,
+    /// Taken when nsqd has refused it.
+    confirm: Option<Confirm>,
+}
+
+/// No message has this id: nsqd's are hexadecimal. A TOUCH of it is always refused, and shows by that how far nsqd has
+/// come: commands of a connection are run in order.
+const FENCE: MessageId = MessageId::from_bytes(*b"async-nsq--fence");
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Closing {
@@ -80,7 +92,7 @@ impl<'a> Session<'a> {
             next_expiry: Instant::now(),
             rdy: 0,
             largest_rdy: 0,
-            confirming: VecDeque::new(),
+            fences: VecDeque::new(),
             closing: Closing::No,
         }
     }
@@ -126,6 +138,8 @@ impl<'a> Session<'a> {
                 self.give_back();
                 Ok(())
             }
+            // The time for closing was over before nsqd had read it.
+            Frame::Response(data) if data == "CLOSE_WAIT" && self.closing == Closing::Late => Ok(()),
             Frame::Response(_) => Err(ConnectionError::Protocol("a response to no command")),
             Frame::Error(error) if error.code.is_fatal() => Err(error.into()),
             Frame::Error(error) => {
@@ -135,24 +149,24 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// nsqd did not take an answer or a touch, or had nothing to touch, which is what a confirmation is.
+    /// nsqd did not take an answer or a touch, or has come to a fence.
     fn refused(&mut self, error: ServerError) {
         let failed = error.failed_answer();
         if let Some(failed) = &failed {
-            let of = |waiting: &(MessageId, Option<Confirm>)| waiting.0 == failed.id;
-            if let Some(index) = self.confirming.iter().position(of) {
-                if failed.code == ErrorCode::TouchFailed {
-                    let confirm = self.confirming.remove(index).and_then(|(_, confirm)| confirm);
-                    // Whoever asked may have stopped waiting; refused already, nobody waits.
-                    let _ = confirm.map(|confirm| confirm.send(Ok(())));
-                    return;
+            if failed.id == FENCE {
+                let fenced = self.fences.pop_front().flatten();
+                if let Some(confirm) = fenced.and_then(|fenced| fenced.confirm) {
+                    // Whoever asked may have stopped waiting.
+                    let _ = confirm.send(Ok(()));
                 }
-                // Its TOUCH is refused next, and says nothing any more.
-                if failed.code == ErrorCode::FinFailed
-                    && let Some(confirm) = self.confirming[index].1.take()
-                {
-                    let _ = confirm.send(Err(AnswerError::Refused(error.clone())));
-                }
+                return;
+            }
+            if failed.code == ErrorCode::FinFailed
+                && let Some(Some(fenced)) = self.fences.front_mut()
+                && fenced.id == failed.id
+                && let Some(confirm) = fenced.confirm.take()
+            {
+                let _ = confirm.send(Err(AnswerError::Refused(error.clone())));
             }
         }
         warn!(%error, "nsqd refused an answer; the message comes again");
@@ -260,12 +274,19 @@ impl<'a> Session<'a> {
     fn execute(&mut self, command: LinkCommand) {
         match command {
             LinkCommand::Ready => self.send_ready(),
-            LinkCommand::Finish { id, confirm } => {
+            LinkCommand::Finish {
+                id,
+                attempts,
+                confirm,
+            } => {
                 self.judge(Verdict::Success);
+                if confirm.is_some() && attempts > 1 {
+                    // An earlier delivery's FIN may be on its way, and its refusal is not to be taken for this one's.
+                    self.fence(None);
+                }
                 self.connection.send(Command::Finish(id));
                 if confirm.is_some() {
-                    self.connection.send(Command::Touch(id));
-                    self.confirming.push_back((id, confirm));
+                    self.fence(Some(Fenced { id, confirm }));
                 }
                 self.shared.counters.finished.fetch_add(1, Ordering::Relaxed);
                 self.answered(id);
@@ -301,6 +322,11 @@ impl<'a> Session<'a> {
                 }
             }
         }
+    }
+
+    fn fence(&mut self, fenced: Option<Fenced>) {
+        self.connection.send(Command::Touch(FENCE));
+        self.fences.push_back(fenced);
     }
 
     fn requeue(&mut self, id: MessageId, delay: Duration) {
@@ -351,8 +377,9 @@ impl<'a> Session<'a> {
     fn in_flight_shrank(&self) {
         self.gauge
             .in_flight
-            .store(self.in_flight.len() as u32, Ordering::Release);
-        if self.shared.signal.wanted.load(Ordering::Acquire) {
+            .store(self.in_flight.len() as u32, Ordering::SeqCst);
+        // In one order with the coordinator's, which says that it wants to know and then looks.
+        if self.shared.signal.wanted.load(Ordering::SeqCst) {
             self.shared.signal.answered.notify_one();
         }
     }
@@ -361,7 +388,11 @@ impl<'a> Session<'a> {
         matches!(self.closing, Closing::Granted | Closing::Late)
             && self.in_flight.is_empty()
             && self.commands.is_empty()
-            && self.confirming.iter().all(|(_, confirm)| confirm.is_none())
+            && self
+                .fences
+                .iter()
+                .flatten()
+                .all(|fenced| fenced.confirm.is_none())
             && self.connection.is_flushed()
     }
 

@@ -1,7 +1,9 @@
 //! What can be seen of a consumer.
 
+use std::mem::{Discriminant, discriminant};
+
 use super::throttle::BackoffState;
-use crate::error::ConnectionError;
+use crate::error::{ConnectionError, ErrorCode};
 
 /// The state of a consumer, to be watched.
 #[derive(Debug, Clone, Default)]
@@ -54,8 +56,7 @@ pub struct Drained {
 // === impl ConsumerState ===
 
 impl ConsumerState {
-    /// Errors are not compared: a new one comes with a change of `connected`, or changes nothing for who
-    /// watches.
+    /// Of errors, the kind is compared: the same again is no news.
     pub(super) fn differs(&self, other: &Self) -> bool {
         let key = |state: &Self| {
             (
@@ -64,9 +65,17 @@ impl ConsumerState {
                 state.paused,
                 state.backoff,
                 state.closed,
-                state.last_error.is_some(),
+                state.last_error.as_ref().map(kind),
             )
         };
         key(self) != key(other)
     }
+}
+
+fn kind(error: &ConnectionError) -> (Discriminant<ConnectionError>, Option<ErrorCode>) {
+    let code = match error {
+        ConnectionError::Server(refusal) => Some(refusal.code.clone()),
+        _ => None,
+    };
+    (discriminant(error), code)
 }

@@ -38,6 +38,9 @@ pub enum ConnectionError {
     /// Nothing, not even a heartbeat, was heard for too long.
     #[error("nothing was heard from nsqd for {0:?}")]
     Silent(Duration),
+    /// nsqd lives, and did not answer a command for too long, as when its disk hangs.
+    #[error("nsqd did not answer a publish within {0:?}")]
+    Unanswering(Duration),
     /// nsqd did not take a single byte for too long.
     #[error("nsqd took no data for {0:?}")]
     Stalled(Duration),

@@ -130,12 +130,15 @@ impl fmt::Display for ErrorCode {
     }
 }
 
+/// nsqd's errors are a line; of what is longer, this is kept, as many may get a copy.
+const LONGEST_TEXT: usize = 1024;
+
 // === impl ServerError ===
 
 impl ServerError {
     /// Reads the data of an error frame. Never fails: what is not text becomes replacement characters.
     pub fn parse(data: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(data);
+        let text = String::from_utf8_lossy(&data[..data.len().min(LONGEST_TEXT)]);
         let (word, detail) = text.split_once(' ').unwrap_or((&text, ""));
         Self {
             code: ErrorCode::from(word),
@@ -215,6 +218,14 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn of_a_very_long_error_the_beginning_is_kept() {
+        let text = [b"E_INVALID ".as_slice(), &[b'x'; 1 << 20]].concat();
+        let error = ServerError::parse(&text);
+        assert_eq!(error.code, ErrorCode::Invalid);
+        assert!(error.detail.len() <= LONGEST_TEXT);
     }
 
     #[test]

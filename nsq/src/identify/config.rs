@@ -11,6 +11,8 @@ use crate::transport::TlsConfig;
 /// nsqd refuses heartbeats and message timeouts below this (`nsqd/client_v2.go`, `SetHeartbeatInterval` and
 /// `SetMsgTimeout`).
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+/// Who waits longer has mistaken the unit.
+pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// nsqd refuses smaller output buffers (`nsqd/client_v2.go`, `SetOutputBuffer`).
 const SMALLEST_OUTPUT_BUFFER: u32 = 64;
 /// nsqd refuses higher sample rates, and takes zero for none (`nsqd/client_v2.go`, `SetSampleRate`).
@@ -154,9 +156,9 @@ impl ConnectionConfig {
             }
         };
         rule(
-            self.heartbeat_interval >= SHORTEST_INTERVAL,
+            (SHORTEST_INTERVAL..=LONGEST).contains(&self.heartbeat_interval),
             "heartbeat_interval",
-            "at least 1 s",
+            "from 1 s to a day",
         )?;
         rule(
             self.msg_timeout
@@ -186,25 +188,22 @@ impl ConnectionConfig {
             "auth_secret",
             "at least one byte",
         )?;
-        rule(
-            !self.handshake_timeout.is_zero(),
-            "handshake_timeout",
-            "more than nothing",
-        )?;
-        rule(
-            !self.write_timeout.is_zero(),
-            "write_timeout",
-            "more than nothing",
-        )?;
+        for (time, field) in [
+            (self.handshake_timeout, "handshake_timeout"),
+            (self.write_timeout, "write_timeout"),
+            (self.reconnect_first, "reconnect_first"),
+            (self.reconnect_longest, "reconnect_longest"),
+        ] {
+            rule(
+                !time.is_zero() && time <= LONGEST,
+                field,
+                "more than nothing, and at most a day",
+            )?;
+        }
         rule(
             self.max_frame_size >= 1024,
             "max_frame_size",
             "at least 1024 bytes",
-        )?;
-        rule(
-            !self.reconnect_first.is_zero(),
-            "reconnect_first",
-            "more than nothing",
         )
     }
 
@@ -294,6 +293,36 @@ mod tests {
         assert_eq!(
             refused(|config| config.auth_secret = Some("".into())),
             Some("auth_secret")
+        );
+    }
+
+    #[test]
+    fn times_that_are_none_or_endless_are_refused() {
+        for time in [Duration::ZERO, Duration::MAX] {
+            assert_eq!(
+                refused(|config| config.handshake_timeout = time),
+                Some("handshake_timeout")
+            );
+            assert_eq!(
+                refused(|config| config.write_timeout = time),
+                Some("write_timeout")
+            );
+            assert_eq!(
+                refused(|config| config.reconnect_first = time),
+                Some("reconnect_first")
+            );
+            assert_eq!(
+                refused(|config| config.reconnect_longest = time),
+                Some("reconnect_longest")
+            );
+        }
+        assert_eq!(
+            refused(|config| config.heartbeat_interval = Duration::MAX),
+            Some("heartbeat_interval")
+        );
+        assert_eq!(
+            refused(|config| config.max_frame_size = 1023),
+            Some("max_frame_size")
         );
     }
 

@@ -6,5 +6,6 @@ mod negotiated;
 mod request;
 
 pub use auth::{AuthSecret, Authorization};
+pub(crate) use config::LONGEST;
 pub use config::{Compression, ConnectionConfig};
 pub use negotiated::{Compressed, Negotiated};

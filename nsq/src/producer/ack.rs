@@ -59,7 +59,8 @@ impl Future for PublishAck {
         }
         ready!(this.deadline.poll(cx));
         if this.answer.withdraw() {
-            return Poll::Ready(Err(this.shared.why_not_sent().into()));
+            let not_sent = || this.shared.why_not_sent().into();
+            return Poll::Ready(Err(this.answer.doubt().unwrap_or_else(not_sent)));
         }
         // The answer may have come while we looked at the clock.
         let late = this.answer.outcome();

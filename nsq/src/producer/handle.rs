@@ -16,6 +16,7 @@ use super::request::{Bounds, Payload, Place, Request};
 use super::stats::{Counters, ProducerStats};
 use super::task::ProducerTask;
 use super::{ProducerConfig, PublishAck};
+use crate::clock::from_now;
 use crate::error::{ConfigError, ConnectionError, ErrorCode, InvalidMessage, NotSent, PublishError};
 use crate::http::NsqdLimits;
 use crate::name::Topic;
@@ -366,7 +367,7 @@ impl Producer {
     }
 
     fn deadline(&self) -> Instant {
-        Instant::now() + self.publish_timeout
+        from_now(self.publish_timeout)
     }
 
     fn check_many(&self, bodies: &[Bytes]) -> Result<(), PublishManyError> {

@@ -1,7 +1,7 @@
 //! One publish on its way: what is sent, where it stands, and who waits for the answer.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -85,6 +85,9 @@ struct Slot {
     stage: AtomicU8,
     outcome: Mutex<Option<Result<(), PublishError>>>,
     waiting: AtomicWaker,
+    /// Why it may be stored already, where it was sent before and is to be sent again: from then on, nothing that
+    /// becomes of it can say that it is not.
+    doubt: OnceLock<ConnectionError>,
 }
 
 // === impl Bounds ===
@@ -215,6 +218,7 @@ impl Request {
             stage: AtomicU8::new(QUEUED),
             outcome: Mutex::new(None),
             waiting: AtomicWaker::new(),
+            doubt: OnceLock::new(),
         });
         let answer = Answer {
             slot: slot.clone(),
@@ -268,6 +272,12 @@ impl Request {
         self.slot.advance(SENT, QUEUED)
     }
 
+    /// Remembers that it may have been stored by a connection that ended so.
+    pub(super) fn doubt(&self, lost: &ConnectionError) {
+        // The first is as good as any.
+        let _ = self.slot.doubt.set(lost.clone());
+    }
+
     /// Whether it is to be sent again although it may have been stored.
     pub(super) fn repeats_unknown(&self) -> bool {
         self.repeat_unknown
@@ -305,6 +315,10 @@ impl Slot {
 
     /// The first counts.
     fn set(&self, result: Result<(), PublishError>) {
+        let result = result.map_err(|error| match self.doubt.get() {
+            Some(lost) if !error.may_be_stored() => PublishError::Unknown(lost.clone()),
+            _ => error,
+        });
         // Nothing under the lock can panic half-way.
         let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
         if outcome.is_none() {
@@ -337,7 +351,12 @@ impl Answer {
         self.slot.get()
     }
 
-    /// Gives up waiting; `true` if the request was not sent and never will be.
+    /// Why it may be stored though it waits to be sent.
+    pub(super) fn doubt(&self) -> Option<PublishError> {
+        self.slot.doubt.get().cloned().map(PublishError::Unknown)
+    }
+
+    /// Gives up waiting; `true` if the request waits to be sent, and never will be.
     pub(super) fn withdraw(&self) -> bool {
         let before = self.slot.stage.swap(WITHDRAWN, Ordering::AcqRel);
         if before == QUEUED {

@@ -23,9 +23,13 @@ use crate::command::Command;
 use crate::connection::Connection;
 use crate::error::{ConnectionError, ErrorCode, PublishError, ServerError};
 use crate::frame::Frame;
+use crate::identify::LONGEST;
 
 /// Longer than this, nothing waits for nsqd's HTTP side to tell its limits.
 const LEARNING_LIMIT: Duration = Duration::from_secs(1);
+
+/// A command that nsqd has not answered for so long, and for longer than a publish may take, is not answered any more.
+const LEAST_PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) struct ProducerTask {
     core: Arc<Core>,
@@ -46,6 +50,7 @@ struct Sent {
     requests: Requests,
     /// Where it ends in the stream of bytes.
     end: u64,
+    at: Instant,
 }
 
 /// What one command carries.
@@ -172,6 +177,10 @@ impl ProducerTask {
         sent: &mut VecDeque<Sent>,
         backoff: &mut Backoff,
     ) -> Result<(), Lost> {
+        // An nsqd whose disk hangs goes on with heartbeats, and answers nothing.
+        let patience = self.core.config.publish_timeout.max(LEAST_PATIENCE).min(LONGEST);
+        let overdue = sleep(patience);
+        tokio::pin!(overdue);
         loop {
             let unanswered = sent.len();
             self.send_queued(connection, sent);
@@ -200,6 +209,14 @@ impl ProducerTask {
                 progress = connection.drive() => progress?,
                 request = self.incoming.recv(), if self.open && connection.has_room() => self.enqueue(request),
                 () = sleep_until(wake_at), if due_at.is_some() && connection.has_room() => {}
+                () = &mut overdue, if !sent.is_empty() => {
+                    let answer_due = sent.front().map_or_else(Instant::now, |oldest| oldest.at) + patience;
+                    if answer_due <= Instant::now() {
+                        return Err(ConnectionError::Unanswering(patience).into());
+                    }
+                    // It was of one that is answered.
+                    overdue.as_mut().reset(answer_due);
+                }
                 () = self.closing.cancelled(), if !self.incoming.is_closed() => self.incoming.close(),
             }
         }
@@ -275,7 +292,8 @@ impl ProducerTask {
         connection.send(command);
         add(&self.core.counters.commands, 1);
         let end = connection.queued();
-        sent.push_back(Sent { requests, end });
+        let at = Instant::now();
+        sent.push_back(Sent { requests, end, at });
     }
 
     /// Tells the sender of the oldest unanswered command what became of it.
@@ -334,11 +352,14 @@ impl ProducerTask {
 
     /// After a loss: tells those whose message may have been stored, and queues the others again.
     fn settle(&mut self, sent: VecDeque<Sent>, connection: &Connection, lost: &Lost) {
-        for Sent { requests, end } in sent.into_iter().rev() {
+        for Sent { requests, end, .. } in sent.into_iter().rev() {
             let never_arrived = end > connection.written();
             let unknown = !lost.rest_unseen && !never_arrived;
             for request in requests.into_iter().rev() {
-                if !unknown || request.repeats_unknown() {
+                if !unknown {
+                    self.queue_again(request);
+                } else if request.repeats_unknown() {
+                    request.doubt(&lost.error);
                     self.queue_again(request);
                 } else {
                     add(&self.core.counters.unknown, request.messages());

@@ -37,9 +37,10 @@ pub(crate) fn compress(
             first,
         ))),
         #[cfg(feature = "deflate")]
-        (Compressed::Deflate { .. }, crate::Compression::Deflate { level }) => Ok(Box::new(
-            super::compressed::Stream::new(inner, super::deflate::Deflate::new(level), first),
-        )),
+        (Compressed::Deflate { level: granted }, crate::Compression::Deflate { level }) => {
+            let deflate = super::deflate::Deflate::new(level.min(granted.max(1)));
+            Ok(Box::new(super::compressed::Stream::new(inner, deflate, first)))
+        }
         _ => {
             let _ = (inner, first);
             Err(ConnectionError::Protocol(

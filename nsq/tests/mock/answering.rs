@@ -6,6 +6,9 @@ use tokio::time::timeout;
 
 use super::support::*;
 
+/// What is sent behind a FIN that is to be confirmed: a TOUCH that is always refused.
+const FENCE: &str = "TOUCH async-nsq--fence";
+
 #[tokio::test(start_paused = true)]
 async fn a_confirmed_finish_is_sure_of_it_and_costs_one_touch() {
     let (nsqd, config) = one_nsqd();
@@ -13,7 +16,7 @@ async fn a_confirmed_finish_is_sure_of_it_and_costs_one_touch() {
     nsqd.publish("precious");
     let message = next(&mut consumer).await;
     timeout(LONG, message.finish_confirmed()).await.unwrap().unwrap();
-    until_story(&nsqd, &["RDY 5", "FIN 1", "TOUCH 1"]).await;
+    until_story(&nsqd, &["RDY 5", "FIN 1", FENCE]).await;
     assert_eq!(
         consumer.control().stats().refused_answers,
         0,
@@ -34,7 +37,7 @@ async fn a_confirmed_finish_that_came_too_late_says_so() {
         matches!(&refused, Err(AnswerError::Refused(error)) if error.code == ErrorCode::FinFailed),
         "{refused:?}"
     );
-    // What its TOUCH says is no news, and the connection goes on.
+    // The connection goes on.
     nsqd.publish("next");
     next(&mut consumer).await.finish_confirmed().await.unwrap();
     assert_eq!(
@@ -103,7 +106,7 @@ async fn a_requeue_or_touch_of_an_earlier_delivery_is_not_taken_for_one_of_the_l
         assert_eq!((told.id, told.code, told.by), (id, code, RefusedBy::Client));
     }
     later.finish_confirmed().await.unwrap();
-    until_story(&nsqd, &["RDY 5", "FIN 1", "TOUCH 1"]).await;
+    until_story(&nsqd, &["RDY 5", FENCE, "FIN 1", FENCE]).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -126,4 +129,36 @@ async fn a_touch_moves_the_deadline_but_not_past_what_nsqd_allows() {
     assert_eq!(message.attempts(), 1);
     message.finish().unwrap();
     until_story(&nsqd, &["RDY 5", "TOUCH 1", "TOUCH 1", "FIN 1"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_touch_before_it_is_not_taken_for_the_confirmation_of_a_finish() {
+    let (nsqd, config) = one_nsqd();
+    nsqd.configure(|settings| settings.msg_timeout = Duration::from_secs(3));
+    let mut consumer = Consumer::start(config).unwrap();
+    nsqd.publish("slow");
+    let late = next(&mut consumer).await;
+    // Given up by nsqd, and not delivered here again.
+    consumer.control().pause();
+    until_told(&nsqd, "RDY 0").await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    late.touch().unwrap();
+    let refused = timeout(LONG, late.finish_confirmed()).await.unwrap();
+    assert!(
+        matches!(&refused, Err(AnswerError::Refused(error)) if error.code == ErrorCode::FinFailed),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_deliveries_each_is_told_its_own_confirmation() {
+    let (nsqd, config) = one_nsqd();
+    nsqd.configure(|settings| settings.msg_timeout = Duration::from_secs(3));
+    let mut consumer = Consumer::start(config).unwrap();
+    nsqd.publish("twice");
+    let earlier = next(&mut consumer).await;
+    let later = next(&mut consumer).await;
+    let (first, second) = tokio::join!(earlier.finish_confirmed(), later.finish_confirmed());
+    assert_eq!(timeout(LONG, async { first }).await.unwrap(), Ok(()));
+    assert!(matches!(second, Err(AnswerError::Refused(_))), "{second:?}");
 }

@@ -111,3 +111,36 @@ async fn a_message_that_comes_after_close_wait_is_requeued_too() {
     let drained = closing.await.unwrap();
     assert_eq!((drained.finished, drained.requeued, drained.abandoned), (1, 1, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn cls_that_is_answered_after_the_deadline_costs_nobody_his_requeue() {
+    let (nsqd, config) = one_nsqd();
+    nsqd.answer_next(
+        Verb::Close,
+        Reply::response("CLOSE_WAIT").after(Duration::from_millis(10)),
+    );
+    let mut consumer = Consumer::start(config).unwrap();
+    nsqd.publish("held");
+    nsqd.publish("unstarted");
+    let held = next(&mut consumer).await;
+    let control = consumer.control();
+    let drained = timeout(LONG, consumer.close(Duration::ZERO)).await.unwrap();
+    assert_eq!((drained.requeued, drained.abandoned), (1, 1));
+    assert_eq!(nsqd.in_flight(), 0);
+    let error = control.state().last_error;
+    assert!(error.is_none(), "{error:?}");
+    drop(held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_without_end_waits_as_long_as_it_takes() {
+    let (nsqd, config) = one_nsqd();
+    let mut consumer = Consumer::start(config).unwrap();
+    nsqd.publish("held");
+    let held = next(&mut consumer).await;
+    let closing = tokio::spawn(consumer.close(Duration::MAX));
+    until_told(&nsqd, "CLS").await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    held.finish().unwrap();
+    assert_eq!(closing.await.unwrap().finished, 1);
+}

@@ -242,3 +242,41 @@ async fn a_run_of_no_handlers_at_all_is_refused() {
     let refused = consumer.run(0, |_| async { Ok(()) }).await.unwrap_err();
     assert_eq!(refused.field, "concurrency");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_whose_nsqd_goes_away_within_a_drain_has_until_the_deadline() {
+    let (nsqd, config) = one_nsqd();
+    let consumer = Consumer::start(config).unwrap();
+    let control = consumer.control();
+    let ended = Arc::new(Semaphore::new(0));
+    let ending = ended.clone();
+    let running = tokio::spawn(consumer.run(1, move |_| {
+        let ending = ending.clone();
+        async move {
+            sleep(Duration::from_secs(5)).await;
+            ending.add_permits(1);
+            Ok(())
+        }
+    }));
+    nsqd.publish("held");
+    let arrived = async {
+        while control.in_flight() < 1 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    arrived.await;
+    let draining = tokio::spawn({
+        let control = control.clone();
+        async move { control.drain(GRACE).await }
+    });
+    until_told(&nsqd, "CLS").await;
+    nsqd.disconnect();
+    draining.await.unwrap();
+    running.await.unwrap().unwrap();
+    assert_eq!(ended.available_permits(), 1, "its work is worth its end");
+    assert_eq!(
+        control.in_flight(),
+        0,
+        "nothing is in flight without a connection"
+    );
+}

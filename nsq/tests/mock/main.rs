@@ -6,5 +6,6 @@ mod backoff;
 mod closing;
 mod handling;
 mod mocked;
+mod producing;
 mod simulation;
 mod support;
