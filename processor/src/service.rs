@@ -8,6 +8,7 @@ use safelight_mesh::{Availability, AvailabilityState, Target, trace};
 use safelight_queue::{CHANNEL, Delivery, Queue, QueueError, SubscriptionControl, TOPIC_IMAGES};
 use safelight_service::{Readiness, Shutdown};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::recognition::{RecognizerApi, RecognizerClient};
@@ -76,12 +77,14 @@ pub async fn run(processor: Processor, readiness: Readiness, shutdown: Shutdown)
         tokio::spawn(measure(database, shutdown.clone())),
     ];
     shutdown.triggered().await;
+    // The consumer's own end waits for the running work, too: both have the same time.
+    let deadline = Instant::now() + crew.settings().drain;
     for task in tending {
         if let Err(error) = task.await {
             tracing::error!(%error, "a part of the processor ended badly");
         }
     }
-    crew.drain().await;
+    crew.drain(deadline).await;
     Ok(())
 }
 
@@ -176,10 +179,13 @@ impl Crew {
         .await
     }
 
-    async fn drain(&self) {
+    async fn drain(&self, deadline: Instant) {
         self.running.close();
         let drain = self.settings().drain;
-        if tokio::time::timeout(drain, self.running.wait()).await.is_err() {
+        if tokio::time::timeout_at(deadline, self.running.wait())
+            .await
+            .is_err()
+        {
             tracing::info!(images = self.running.len(), "giving back what is still running");
             self.cut_off.trigger();
             if tokio::time::timeout(drain, self.running.wait()).await.is_err() {
