@@ -17,8 +17,11 @@ use tokio::time::Instant;
 /// How often a condition of a server is looked at again.
 const POLL: Duration = Duration::from_millis(10);
 
+/// How many lines of a server's log are told when something goes wrong.
+const TAIL: usize = 60;
+
 /// A child process, killed and reaped when this is dropped, and killed by the kernel when the test process
-/// ends in any other way.
+/// ends in any other way. Where a test that panics drops it, the end of its log is printed.
 #[derive(Debug)]
 pub struct ServerProcess {
     name: String,
@@ -114,7 +117,7 @@ impl ServerProcess {
     pub fn failure(&self, what: &str) -> io::Error {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
-        let tail = lines[lines.len().saturating_sub(30)..].join("\n");
+        let tail = lines[lines.len().saturating_sub(TAIL)..].join("\n");
         io::Error::other(format!("{} {what}; the end of its log:\n{tail}", self.name))
     }
 
@@ -131,6 +134,9 @@ impl ServerProcess {
 
 impl Drop for ServerProcess {
     fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("{}", self.failure("was running"));
+        }
         self.kill();
     }
 }
