@@ -217,7 +217,8 @@ impl Table {
                 CallError::CircuitOpen { .. }
                 | CallError::TrialRunning { .. }
                 | CallError::NoEndpoint { .. }
-                | CallError::QueueFull { .. } => Outcome::Ignored,
+                | CallError::QueueFull { .. }
+                | CallError::ConnectionClosed { .. } => Outcome::Ignored,
                 CallError::NotConnected { .. } | CallError::Broken { .. } => Outcome::Failure,
                 CallError::NotProcessed { .. } => Outcome::Overload,
                 CallError::NotGrpc { status, .. } => not_grpc_outcome(*status),

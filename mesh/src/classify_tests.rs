@@ -188,10 +188,15 @@ fn errors_are_judged_by_what_they_are_and_not_by_the_code_made_of_them() {
     };
     assert_eq!(of(&refused.into_status()), Outcome::Overload);
     let away = CallError::NotConnected {
-        target,
+        target: target.clone(),
         reason: "connection refused".into(),
     };
     assert_eq!(of(&away.into_status()), Outcome::Failure);
+    let closing = CallError::ConnectionClosed {
+        target,
+        reason: "connection closed".into(),
+    };
+    assert_eq!(of(&closing.into_status()), Outcome::Ignored);
     // tonic makes CANCELLED of its own timeout.
     let timeout = Status::from_error(Box::new(crate::grpc::TimeoutExpired(())));
     assert_eq!(timeout.code(), Code::Cancelled);

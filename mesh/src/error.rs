@@ -90,7 +90,16 @@ pub enum CallError {
         /// The limit of those that wait.
         in_wait: usize,
     },
-    /// The server said that it did not process the call: a refused stream, or a connection that it is closing.
+    /// The connection that the call was given to ended in good order before the server had begun it.
+    #[error("the connection was closing: {reason}")]
+    ConnectionClosed {
+        /// The target.
+        target: Arc<str>,
+        /// How it ended.
+        reason: Arc<str>,
+    },
+    /// The server said that it did not process the call: it refused the stream, or closed the connection for a
+    /// reason of its own.
     #[error("not processed by the server: {reason}")]
     NotProcessed {
         /// The target.
@@ -260,6 +269,7 @@ impl CallError {
             | Self::NotConnected { target, .. }
             | Self::NoEndpoint { target, .. }
             | Self::QueueFull { target, .. }
+            | Self::ConnectionClosed { target, .. }
             | Self::NotProcessed { target, .. }
             | Self::Broken { target, .. }
             | Self::NotGrpc { target, .. }
@@ -284,6 +294,7 @@ impl CallError {
             | Self::NotConnected { .. }
             | Self::NoEndpoint { .. }
             | Self::QueueFull { .. }
+            | Self::ConnectionClosed { .. }
             | Self::NotProcessed { .. }
             | Self::DeadlinePassed { sent: false, .. } => CallFailure::NotSent,
             Self::Broken { .. } => CallFailure::Broken,
@@ -310,7 +321,10 @@ impl CallError {
 
     /// Whether a try that ended so certainly was not processed, and may be made elsewhere at once.
     pub(crate) fn is_unsent(&self) -> bool {
-        matches!(self, Self::NotConnected { .. } | Self::NotProcessed { .. })
+        matches!(
+            self,
+            Self::NotConnected { .. } | Self::ConnectionClosed { .. } | Self::NotProcessed { .. }
+        )
     }
 
     /// The word for it in details and metrics: stable, in gRPC's form of an `ErrorInfo.reason`.
@@ -321,6 +335,7 @@ impl CallError {
             Self::NotConnected { .. } => "NOT_CONNECTED",
             Self::NoEndpoint { .. } => "NO_ENDPOINT",
             Self::QueueFull { .. } => "QUEUE_FULL",
+            Self::ConnectionClosed { .. } => "CONNECTION_CLOSED",
             Self::NotProcessed { .. } => "NOT_PROCESSED",
             Self::Broken { .. } => "BROKEN",
             Self::NotGrpc { .. } => "NOT_GRPC",

@@ -11,7 +11,6 @@ use crate::breaker::{JudgedBody, Outcome};
 use crate::deadline::Deadline;
 use crate::error::CallError;
 use crate::grpc::{Code, Status};
-use crate::transport::exchange;
 
 /// How a try ended.
 pub(super) enum Ended {
@@ -57,7 +56,7 @@ impl Caller {
         };
         let answer = match injected {
             Some(injected) => injected,
-            None => exchange(&self.target, live.sender(), request, deadline).await,
+            None => live.exchange(&self.target, request, deadline).await,
         };
         match answer {
             Ok(response) => {

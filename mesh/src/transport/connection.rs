@@ -5,13 +5,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use http::{Request, Response};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::Origin;
 use super::connector::{Connector, NoConnection, Sender};
+use super::exchange::{ExchangeBody, exchange};
+use crate::call::ReplayBody;
+use crate::deadline::Deadline;
 use crate::discovery::EndpointAddress;
+use crate::error::CallError;
 use crate::metric_names;
 use crate::probe::jittered;
 
@@ -31,6 +36,8 @@ pub(crate) struct Live {
     sender: Sender,
     /// A call has been made on it.
     used: AtomicBool,
+    /// A call on it was answered.
+    answered: AtomicBool,
 }
 
 /// What there is of a connection.
@@ -148,14 +155,38 @@ impl Drop for Connection {
 // === impl Live ===
 
 impl Live {
-    /// The way to make a call. A connection that ends after calls were made on it is followed by the next one at
-    /// once: so often as that happens, the circuit judges it.
-    pub(crate) fn sender(&self) -> Sender {
-        // Read before it is written, so that the calls on it do not take the line from each other.
-        if !self.used.load(Ordering::Relaxed) {
-            self.used.store(true, Ordering::Relaxed);
+    /// Sends a request that is addressed already, and waits for the headers of its response. Cancel safe: dropped,
+    /// it resets the stream.
+    ///
+    /// A connection that ends after calls were made on it is followed by the next one at once: so often as that
+    /// happens, the circuit judges it. An end in good order before a call was begun is no evidence against a server
+    /// that has answered on it; one that only takes connections to close them is as good as none.
+    ///
+    /// # Errors
+    /// What happened to the call.
+    pub(crate) async fn exchange(
+        &self,
+        target: &Arc<str>,
+        request: Request<ReplayBody>,
+        deadline: Deadline,
+    ) -> Result<Response<ExchangeBody>, CallError> {
+        set(&self.used);
+        let answer = exchange(target, self.sender.clone(), request, deadline).await;
+        match answer {
+            Ok(_) => set(&self.answered),
+            Err(CallError::ConnectionClosed { target, reason }) if !self.answered.load(Ordering::Relaxed) => {
+                return Err(CallError::NotConnected { target, reason });
+            }
+            Err(_) => {}
         }
-        self.sender.clone()
+        answer
+    }
+}
+
+/// Read before it is written, so that calls on one connection do not take the line from each other.
+fn set(flag: &AtomicBool) {
+    if !flag.load(Ordering::Relaxed) {
+        flag.store(true, Ordering::Relaxed);
     }
 }
 
@@ -204,6 +235,7 @@ impl Keeper {
                 let live = Arc::new(Live {
                     sender: sender.clone(),
                     used: AtomicBool::new(false),
+                    answered: AtomicBool::new(false),
                 });
                 self.live.store(Some(live.clone()));
                 self.publish(attempt, LinkState::Up(sender));
@@ -274,10 +306,50 @@ impl Keeper {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+    use hyper_util::rt::{TokioExecutor, TokioIo};
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::grpc::Body;
     use crate::transport::connector::test_connector;
+
+    /// A connection that its server has closed in good order, and how its end counts for a call that comes then.
+    async fn call_too_late(answered: bool) -> CallError {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        tokio::spawn(async move {
+            let mut server = h2::server::handshake(theirs).await.unwrap();
+            tokio::select! {
+                _ = server.accept() => {}
+                _ = stopped => server.graceful_shutdown(),
+            }
+            while server.accept().await.is_some() {}
+        });
+        let (sender, driver) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(ours))
+                .await
+                .unwrap();
+        let live = Live {
+            sender,
+            used: AtomicBool::new(false),
+            answered: AtomicBool::new(answered),
+        };
+        stop.send(()).unwrap();
+        driver.await.unwrap();
+        let request = Request::post("http://test/a/b").body(Body::empty()).unwrap();
+        let request = request.map(ReplayBody::once);
+        let deadline = Deadline::new(Duration::from_secs(60), request.headers(), Instant::now());
+        let answer = live.exchange(&"test".into(), request, deadline).await;
+        answer.map(drop).unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_call_that_comes_when_its_connection_closes_is_no_evidence_where_calls_were_answered_on_it() {
+        let error = call_too_late(true).await;
+        assert!(matches!(error, CallError::ConnectionClosed { .. }), "{error:?}");
+        let error = call_too_late(false).await;
+        assert!(matches!(error, CallError::NotConnected { .. }), "{error:?}");
+    }
 
     #[tokio::test]
     async fn a_server_that_complains_of_pings_is_pinged_half_as_often() {

@@ -36,8 +36,8 @@ pin_project! {
 /// Cancel safe: dropped, it resets the stream.
 ///
 /// # Errors
-/// What happened to the call; [`CallError::NotConnected`] where it certainly was not sent.
-pub(crate) async fn exchange(
+/// What happened to the call; [`CallError::ConnectionClosed`] where it came too late to be sent.
+pub(super) async fn exchange(
     target: &Arc<str>,
     mut sender: Sender,
     mut request: Request<ReplayBody>,
@@ -56,7 +56,7 @@ pub(crate) async fn exchange(
             if unsent {
                 let reason = chain(&error).into();
                 let target = target.clone();
-                return Err(CallError::NotConnected { target, reason });
+                return Err(CallError::ConnectionClosed { target, reason });
             }
             return Err(broken(target, &error));
         }
@@ -91,7 +91,13 @@ fn broken(target: &Arc<str>, error: &hyper::Error) -> CallError {
     let reason = chain(error);
     let target = target.clone();
     match find::<h2::Error>(error) {
-        Some(error) if was_not_processed(error) => CallError::NotProcessed { target, reason },
+        Some(error) if was_not_processed(error) => match error.reason() {
+            Some(h2::Reason::NO_ERROR) => CallError::ConnectionClosed {
+                target,
+                reason: reason.into(),
+            },
+            _ => CallError::NotProcessed { target, reason },
+        },
         _ => CallError::Broken { target, reason },
     }
 }

@@ -11,5 +11,5 @@ mod origin;
 pub(crate) use connection::{Connection, Link, LinkState, Live};
 pub(crate) use connector::Connector;
 pub(crate) use direct::Direct;
-pub(crate) use exchange::{ExchangeBody, exchange, late};
+pub(crate) use exchange::{ExchangeBody, late};
 pub(crate) use origin::Origin;
