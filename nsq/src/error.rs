@@ -20,6 +20,15 @@ pub struct ConfigError {
     pub expected: &'static str,
 }
 
+/// That a setting is as it was expected.
+pub(crate) fn rule(holds: bool, field: &'static str, expected: &'static str) -> Result<(), ConfigError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(ConfigError { field, expected })
+    }
+}
+
 /// A message refused before anything was sent, because nsqd would refuse it and close the connection
 /// over it, with all that others are publishing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::throttle::BackoffPolicy;
-use crate::error::ConfigError;
+use crate::error::{ConfigError, rule};
 use crate::http::HttpConfig;
 use crate::identify::{ConnectionConfig, LONGEST};
 use crate::name::{Channel, Topic};
@@ -66,13 +66,6 @@ impl ConsumerConfig {
     }
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        let rule = |holds, field, expected| {
-            if holds {
-                Ok(())
-            } else {
-                Err(ConfigError { field, expected })
-            }
-        };
         rule(
             !self.nsqd.is_empty() || !self.lookupd.is_empty(),
             "nsqd",

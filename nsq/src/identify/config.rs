@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::auth::AuthSecret;
 use crate::dialer::Dialer;
-use crate::error::ConfigError;
+use crate::error::{ConfigError, rule};
 #[cfg(feature = "tls")]
 use crate::transport::TlsConfig;
 
@@ -148,13 +148,6 @@ impl ConnectionConfig {
     /// # Errors
     /// [`ConfigError`] names the field and what was expected.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let rule = |holds, field, expected| {
-            if holds {
-                Ok(())
-            } else {
-                Err(ConfigError { field, expected })
-            }
-        };
         rule(
             (SHORTEST_INTERVAL..=LONGEST).contains(&self.heartbeat_interval),
             "heartbeat_interval",

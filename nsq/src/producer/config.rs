@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::request::Bounds;
-use crate::error::ConfigError;
+use crate::error::{ConfigError, rule};
 use crate::http::NsqdHttp;
 use crate::identify::ConnectionConfig;
 
@@ -88,13 +88,6 @@ impl ProducerConfig {
     }
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        let rule = |holds, field, expected| {
-            if holds {
-                Ok(())
-            } else {
-                Err(ConfigError { field, expected })
-            }
-        };
         let framable = i32::MAX as usize;
         rule(!self.nsqd.is_empty(), "nsqd", "at least one")?;
         rule(
