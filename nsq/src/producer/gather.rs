@@ -47,8 +47,8 @@ impl Gathering {
 }
 
 /// Takes the first request off the queue, with all that can be sent along with it in one batch: messages of
-/// the same topic, in their order, within nsqd's limits. What is taken is marked as sent; what was withdrawn
-/// is dropped.
+/// the same topic within nsqd's limits, up to the first that cannot come along, which nothing of the topic may
+/// overtake. What is taken is marked as sent; what was withdrawn is dropped.
 pub(super) fn take_batch(queue: &mut VecDeque<Request>, limits: &Limits) -> Vec<Request> {
     let mut batch = Vec::new();
     let Some(first) = pop_live(queue) else {
@@ -62,13 +62,25 @@ pub(super) fn take_batch(queue: &mut VecDeque<Request>, limits: &Limits) -> Vec<
     };
     let limit = limits.body().min(ENOUGH_BYTES);
     // Each is looked at once; what is not taken keeps its order.
+    let mut full = false;
     for _ in 0..queue.len() {
         let Some(request) = queue.pop_front() else {
             break;
         };
-        let same = request.mergeable().is_some_and(|(other, _)| *other == topic);
-        let fits = batch.len() < ENOUGH && size + request.merged_len() <= limit;
-        if !(same && fits && request.check(limits).is_ok()) {
+        let fits = match request.mergeable() {
+            Some((other, _)) if *other != topic => false,
+            Some(_) => {
+                full |= batch.len() == ENOUGH || size + request.merged_len() > limit;
+                // One that nsqd would not take fails by itself, and holds nobody up.
+                !full && request.check(limits).is_ok()
+            }
+            // A batch or a deferred message, of this topic perhaps.
+            None => {
+                full = true;
+                false
+            }
+        };
+        if !fits {
             queue.push_back(request);
         } else if request.begin() {
             size += request.merged_len();

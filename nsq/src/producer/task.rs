@@ -21,7 +21,7 @@ use super::stats::add;
 use crate::backoff::Backoff;
 use crate::command::Command;
 use crate::connection::Connection;
-use crate::error::{ConnectionError, ErrorCode, PublishError, ServerError};
+use crate::error::{ConnectionError, ErrorCode, PublishError};
 use crate::frame::Frame;
 use crate::identify::LONGEST;
 
@@ -308,7 +308,7 @@ impl ProducerTask {
             }
             Frame::Error(refusal) => Some(refusal),
         };
-        let Some(Sent { requests, .. }) = sent.pop_front() else {
+        let Some(Sent { requests, end, at }) = sent.pop_front() else {
             return Err(match refusal {
                 None => ConnectionError::Protocol("more answers than commands").into(),
                 Some(refusal) => ConnectionError::Server(refusal).into(),
@@ -321,25 +321,14 @@ impl ProducerTask {
             }
             return Ok(());
         };
-        self.refuse(requests, &refusal);
-        if refusal.code.is_fatal() {
-            return Err(Lost {
-                error: refusal.into(),
-                rest_unseen: true,
-            });
-        }
-        Ok(())
-    }
-
-    fn refuse(&mut self, requests: Requests, refusal: &ServerError) {
-        let learned = self.core.limits.learn_from(refusal);
+        let fatal = refusal.code.is_fatal();
+        let learned = self.core.limits.learn_from(&refusal);
         match requests {
             // nsqd looks at a whole batch before it stores any of it (readMPUB, nsqd/protocol_v2.go). Now
-            // that its limit is known, those that broke it are told, and the others sent again.
-            Requests::Merged(requests) if learned => {
-                for request in requests.into_iter().rev() {
-                    self.queue_again(request);
-                }
+            // that its limit is known, those that broke it are told, and the others sent again, in front of
+            // what was sent behind them.
+            requests @ Requests::Merged(_) if learned && fatal => {
+                sent.push_front(Sent { requests, end, at });
             }
             requests => {
                 for request in requests {
@@ -348,6 +337,13 @@ impl ProducerTask {
                 }
             }
         }
+        if fatal {
+            return Err(Lost {
+                error: refusal.into(),
+                rest_unseen: true,
+            });
+        }
+        Ok(())
     }
 
     /// After a loss: tells those whose message may have been stored, and queues the others again.

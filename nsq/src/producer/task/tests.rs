@@ -9,6 +9,7 @@ use tokio_test::{assert_pending, assert_ready, task};
 use super::super::ProducerConfig;
 use super::super::request::{Answer, Payload};
 use super::*;
+use crate::error::ServerError;
 use crate::identify::ConnectionConfig;
 use crate::name::Topic;
 
@@ -173,6 +174,28 @@ async fn with_linger_what_came_together_is_one_command_and_each_has_its_own_answ
     }
     assert_eq!(scene.task.core.counters.snapshot().acknowledged, 3);
     assert_eq!(scene.task.core.counters.snapshot().commands, 1);
+}
+
+fn lingering_within(max_body_size: usize) -> ProducerConfig {
+    let mut config = lingering();
+    config.max_body_size = max_body_size;
+    config
+}
+
+#[tokio::test]
+async fn with_linger_no_message_overtakes_one_of_its_topic_that_did_not_fit() {
+    let scene = Scene::with(lingering_within(400), 1000, &[150, 280, 10]).await;
+    let commands: Vec<usize> = scene.sent.iter().map(|sent| sent.requests.len()).collect();
+    assert_eq!(commands, [1, 2]);
+}
+
+#[tokio::test]
+async fn a_batch_that_is_cut_anew_goes_in_front_of_what_was_sent_behind_it() {
+    let mut scene = Scene::with(lingering_within(400), 1000, &[150, 100, 280, 10]).await;
+    let refusal = ServerError::parse(b"E_BAD_BODY MPUB body too big 262 > 200");
+    let lost = scene.hear(Frame::Error(refusal)).unwrap_err();
+    scene.lose(lost.error, lost.rest_unseen);
+    assert_eq!(scene.queued_sizes(), [150, 100, 280, 10]);
 }
 
 #[tokio::test]
