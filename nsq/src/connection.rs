@@ -107,6 +107,8 @@ impl Connection {
     /// Queues a command; [`Connection::drive`] writes it.
     pub(crate) fn send(&mut self, command: Command) {
         if self.write_error.is_some() {
+            // It ends behind all that was written, and so has certainly not reached nsqd.
+            self.queued += 1;
             return;
         }
         let before = self.outbound.remaining();

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use bytes::Bytes;
-use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
 
@@ -32,6 +32,39 @@ fn publish(len: usize) -> Command {
         topic: Topic::new("t").unwrap(),
         body: Bytes::from(vec![b'x'; len]),
     }
+}
+
+/// Takes every byte and cannot pass them on, as an encrypted stream whose socket has broken.
+struct Stuck;
+
+impl AsyncRead for Stuck {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Stuck {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_queued_after_a_failed_write_has_certainly_not_arrived() {
+    let mut connection = Connection::over(Box::new(Stuck), &ConnectionConfig::default());
+    connection.send(publish(10));
+    assert!(connection.drive().await.is_err());
+    assert_eq!(connection.queued(), connection.written(), "the first may have");
+    connection.send(publish(10));
+    assert!(connection.queued() > connection.written());
 }
 
 #[tokio::test(start_paused = true)]
