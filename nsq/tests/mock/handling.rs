@@ -198,12 +198,7 @@ async fn a_drain_waits_for_running_handlers_and_aborts_late_ones() {
         for number in 0..4 {
             nsqd.publish(format!("m{number}"));
         }
-        let all_arrived = async {
-            while control.in_flight() < 4 {
-                sleep(Duration::from_millis(1)).await;
-            }
-        };
-        all_arrived.await;
+        until_in_flight(&control, 4).await;
         let drained = control.drain(GRACE).await;
         assert_eq!(running.await.unwrap().unwrap(), drained);
         assert_eq!(
@@ -223,12 +218,7 @@ async fn a_run_that_is_dropped_requeues_what_its_handlers_held() {
     let control = consumer.control();
     let running = tokio::spawn(consumer.run(2, |_| std::future::pending()));
     nsqd.publish("held");
-    let arrived = async {
-        while control.in_flight() < 1 {
-            sleep(Duration::from_millis(1)).await;
-        }
-    };
-    arrived.await;
+    until_in_flight(&control, 1).await;
     running.abort();
     until_told(&nsqd, "REQ 1 0").await;
     control.drained().await;
@@ -259,12 +249,7 @@ async fn a_handler_whose_nsqd_goes_away_within_a_drain_has_until_the_deadline() 
         }
     }));
     nsqd.publish("held");
-    let arrived = async {
-        while control.in_flight() < 1 {
-            sleep(Duration::from_millis(1)).await;
-        }
-    };
-    arrived.await;
+    until_in_flight(&control, 1).await;
     let draining = tokio::spawn({
         let control = control.clone();
         async move { control.drain(GRACE).await }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nsq::testing::{MockNetwork, MockNsqd, Recorded, Verb};
-use async_nsq::{Channel, ConsumerConfig, Message, Topic};
+use async_nsq::{Channel, ConsumerConfig, ConsumerControl, Message, Topic};
 use tokio::time::timeout;
 
 pub(crate) const LONG: Duration = Duration::from_secs(3600);
@@ -79,4 +79,18 @@ pub(crate) async fn until_told(nsqd: &MockNsqd, line: &str) {
         }
     });
     assert!(told.await.is_ok(), "never told {line}: {:?}", story(nsqd));
+}
+
+/// Waits until so many messages have arrived and are not answered.
+pub(crate) async fn until_in_flight(control: &ConsumerControl, count: usize) {
+    let arrived = timeout(LONG, async {
+        while control.in_flight() < count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    assert!(
+        arrived.await.is_ok(),
+        "{} of {count} arrived",
+        control.in_flight()
+    );
 }
