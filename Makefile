@@ -1,6 +1,6 @@
 # Safelight: what people and CI run. `make` alone lists the commands.
 #
-# Everything is built with one cargo profile (dev, which is optimized, see Cargo.toml), so that the
+# Everything is built with one cargo profile (dev, see Cargo.toml for what is optimized in it), so that the
 # commands share what is built. CARGO_TARGET_DIR is obeyed.
 
 SHELL := /bin/bash
