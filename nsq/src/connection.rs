@@ -35,6 +35,8 @@ const MAX_SLICES: usize = 64;
 
 pub(crate) struct Connection {
     transport: Box<dyn Transport>,
+    /// There is a layer on the socket (encryption, compression). A write that it fails may have been sent in part.
+    layered: bool,
     decoder: FrameDecoder,
     inbound: BytesMut,
     bodies: Bodies,
@@ -75,6 +77,7 @@ impl Connection {
         let read_timeout = config.read_timeout();
         Self {
             transport,
+            layered: false,
             decoder: FrameDecoder::new(config.max_frame_size),
             inbound: BytesMut::new(),
             bodies: Bodies::default(),
@@ -130,8 +133,8 @@ impl Connection {
         self.queued
     }
 
-    /// How much of the stream the transport has taken. A command that ends behind this has certainly
-    /// not reached nsqd as a whole.
+    /// How much of the stream the transport has taken, or may have. A command that ends behind this has
+    /// certainly not reached nsqd as a whole.
     pub(crate) fn written(&self) -> u64 {
         self.written
     }
@@ -192,11 +195,13 @@ impl Connection {
         while self.outbound.has_remaining() {
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let transport = Pin::new(&mut *self.transport);
-            let write = if transport.is_write_vectored() {
+            let (offered, write) = if transport.is_write_vectored() {
                 let filled = self.outbound.chunks_vectored(&mut slices);
-                transport.poll_write_vectored(cx, &slices[..filled])
+                let offered = slices[..filled].iter().map(|slice| slice.len()).sum();
+                (offered, transport.poll_write_vectored(cx, &slices[..filled]))
             } else {
-                transport.poll_write(cx, self.outbound.chunk())
+                let chunk = self.outbound.chunk();
+                (chunk.len(), transport.poll_write(cx, chunk))
             };
             match write {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
@@ -207,7 +212,12 @@ impl Connection {
                     self.needs_flush = true;
                     progress = true;
                 }
-                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Ready(Err(error)) => {
+                    if self.layered {
+                        self.written += offered as u64;
+                    }
+                    return Err(error);
+                }
                 Poll::Pending => return Ok(progress),
             }
         }

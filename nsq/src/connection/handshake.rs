@@ -80,6 +80,7 @@ impl Connection {
         }
         let inner = std::mem::replace(&mut self.transport, Box::new(empty()));
         self.transport = encrypt(inner, address, config).await?;
+        self.layered = true;
         self.expect_ok().await
     }
 
@@ -89,6 +90,7 @@ impl Connection {
     ) -> Result<(), ConnectionError> {
         let inner = std::mem::replace(&mut self.transport, Box::new(empty()));
         self.transport = layer(inner)?;
+        self.layered = true;
         Ok(())
     }
 

@@ -34,8 +34,10 @@ fn publish(len: usize) -> Command {
     }
 }
 
-/// Takes every byte and cannot pass them on, as an encrypted stream whose socket has broken.
-struct Stuck;
+/// Its socket has broken: it takes every byte and cannot pass them on, or takes none.
+struct Stuck {
+    takes: bool,
+}
 
 impl AsyncRead for Stuck {
     fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -45,7 +47,10 @@ impl AsyncRead for Stuck {
 
 impl AsyncWrite for Stuck {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(bytes.len()))
+        match self.takes {
+            true => Poll::Ready(Ok(bytes.len())),
+            false => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -59,12 +64,25 @@ impl AsyncWrite for Stuck {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_queued_after_a_failed_write_has_certainly_not_arrived() {
-    let mut connection = Connection::over(Box::new(Stuck), &ConnectionConfig::default());
+    let stuck = Box::new(Stuck { takes: true });
+    let mut connection = Connection::over(stuck, &ConnectionConfig::default());
     connection.send(publish(10));
     assert!(connection.drive().await.is_err());
     assert_eq!(connection.queued(), connection.written(), "the first may have");
     connection.send(publish(10));
     assert!(connection.queued() > connection.written());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_layer_fails_to_write_may_have_arrived_and_what_a_socket_fails_to_has_not() {
+    for layered in [false, true] {
+        let stuck = Box::new(Stuck { takes: false });
+        let mut connection = Connection::over(stuck, &ConnectionConfig::default());
+        connection.layered = layered;
+        connection.send(publish(10));
+        assert!(connection.drive().await.is_err());
+        assert_eq!(connection.written() == connection.queued(), layered);
+    }
 }
 
 #[tokio::test(start_paused = true)]
