@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use rand::RngExt;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
@@ -63,23 +64,18 @@ impl Discovery {
         let mut findings = Findings::default();
         let mut polls = 0;
         loop {
-            let answers = join_all(self.clients.iter().map(|client| nsqds(client, &self.topic))).await;
-            for (index, answer) in answers.into_iter().enumerate() {
-                if let Err(error) = findings.record(index, answer) {
-                    warn!(lookupd = self.clients[index].url(), %error, "nsqlookupd could not be asked");
+            let mut answers: FuturesUnordered<_> =
+                (0..self.clients.len()).map(|index| self.ask(index)).collect();
+            // As they come: one that hangs does not keep back what the others know.
+            while let Some((index, answer)) = answers.next().await {
+                match findings.record(index, answer) {
+                    Ok(()) => self.publish(findings.union()),
+                    Err(error) => {
+                        warn!(lookupd = self.clients[index].url(), %error, "nsqlookupd could not be asked");
+                    }
                 }
             }
-            let union = findings.union();
-            let none_known = union.is_empty();
-            let changed = self.found.send_if_modified(|found| {
-                let differs = *found != union;
-                *found = union;
-                differs
-            });
-            if changed {
-                debug!(topic = %self.topic, nsqds = ?*self.found.borrow(), "discovered");
-            }
-            let pause = pause_after(polls, none_known, self.interval);
+            let pause = pause_after(polls, findings.union().is_empty(), self.interval);
             polls += 1;
             tokio::select! {
                 () = sleep(jittered(pause)) => {}
@@ -87,13 +83,27 @@ impl Discovery {
             }
         }
     }
-}
 
-/// The nsqds (`host:port`) that have the topic; none where nsqlookupd does not know it.
-async fn nsqds(lookupd: &LookupdHttp, topic: &Topic) -> Result<BTreeSet<String>, HttpError> {
-    let found = lookupd.lookup(topic).await?;
-    let nodes = found.map(|lookup| lookup.producers).unwrap_or_default();
-    Ok(nodes.iter().map(Node::tcp_address).collect())
+    /// The nsqds (`host:port`) that have the topic; none where this nsqlookupd does not know it.
+    async fn ask(&self, index: usize) -> (usize, Result<BTreeSet<String>, HttpError>) {
+        let found = self.clients[index].lookup(&self.topic).await;
+        let addresses = found.map(|found| {
+            let nodes = found.map(|lookup| lookup.producers).unwrap_or_default();
+            nodes.iter().map(Node::tcp_address).collect()
+        });
+        (index, addresses)
+    }
+
+    fn publish(&self, union: BTreeSet<String>) {
+        let changed = self.found.send_if_modified(|found| {
+            let differs = *found != union;
+            *found = union;
+            differs
+        });
+        if changed {
+            debug!(topic = %self.topic, nsqds = ?*self.found.borrow(), "discovered");
+        }
+    }
 }
 
 /// The pause after the poll with this number, counted from zero.
@@ -178,6 +188,31 @@ mod tests {
         });
         let client = LookupdHttp::new(&address, HttpConfig::default()).expect("an address");
         (client, times)
+    }
+
+    #[tokio::test]
+    async fn a_lookupd_that_hangs_keeps_nothing_back_of_what_another_says() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = silent.local_addr().expect("an address").to_string();
+        let patient = HttpConfig {
+            timeout: Duration::from_secs(3600),
+            ..HttpConfig::default()
+        };
+        let hanging = LookupdHttp::new(&address, patient).expect("an address");
+        let (client, _asked) = lookupd().await;
+        let (found, mut found_so_far) = watch::channel(BTreeSet::new());
+        let discovery = Discovery {
+            clients: vec![hanging, client],
+            topic: Topic::new("t").expect("a legal name"),
+            interval: Duration::from_secs(3600),
+            hint: Arc::default(),
+            found,
+        };
+        let polling = tokio::spawn(discovery.run());
+        let named = found_so_far.wait_for(|found| *found == set(&["n:1"]));
+        let named = timeout(Duration::from_secs(10), named).await;
+        assert!(named.is_ok_and(|named| named.is_ok()));
+        polling.abort();
     }
 
     #[tokio::test]
