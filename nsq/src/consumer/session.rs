@@ -22,6 +22,10 @@ use crate::frame::{Frame, RawMessage};
 /// missed would come again only when its deadline has passed.
 const LATE_MESSAGES: Duration = Duration::from_millis(50);
 
+/// How much later than its deadline a message still counts as in flight: nsqd looks for late ones every 100 ms
+/// (queue-scan-interval, nsqd/options.go), at some of its channels each time, and counts them until then.
+const SCAN: Duration = Duration::from_millis(200);
+
 /// A connection that is subscribed.
 pub(super) struct Session<'a> {
     shared: &'a Shared,
@@ -31,7 +35,7 @@ pub(super) struct Session<'a> {
     gauge: Arc<Gauge>,
     /// The messages that nsqd waits for.
     in_flight: HashMap<MessageId, Held>,
-    /// No deadline in `in_flight` is earlier.
+    /// Nothing in `in_flight` is given up earlier.
     next_expiry: Instant,
     /// As last sent.
     rdy: u32,
@@ -44,7 +48,8 @@ pub(super) struct Session<'a> {
 /// A message that nsqd waits for.
 #[derive(Debug, Clone, Copy)]
 struct Held {
-    deadline: Instant,
+    /// When nsqd will have given it up.
+    until: Instant,
     /// Tells its deliveries apart.
     attempts: u16,
 }
@@ -201,11 +206,12 @@ impl<'a> Session<'a> {
             return Err(ConnectionError::Protocol("more messages than RDY allows"));
         }
         let message = Message::new(raw, self.origin.clone());
+        let until = message.deadline() + SCAN;
         if self.in_flight.is_empty() {
-            self.next_expiry = message.deadline();
+            self.next_expiry = until;
         }
         let held = Held {
-            deadline: message.deadline(),
+            until,
             attempts: message.attempts(),
         };
         self.in_flight.insert(message.id(), held);
@@ -318,7 +324,7 @@ impl<'a> Session<'a> {
                 self.connection.send(Command::Touch(id));
                 self.shared.counters.touched.fetch_add(1, Ordering::Relaxed);
                 if let Some(held) = self.in_flight.get_mut(&id) {
-                    held.deadline = deadline;
+                    held.until = deadline + SCAN;
                 }
             }
         }
@@ -368,9 +374,9 @@ impl<'a> Session<'a> {
     /// Stops counting what nsqd has given up by now.
     fn expire(&mut self) {
         let now = Instant::now();
-        self.in_flight.retain(|_, held| held.deadline > now);
-        let deadlines = self.in_flight.values().map(|held| held.deadline);
-        self.next_expiry = deadlines.min().unwrap_or(now);
+        self.in_flight.retain(|_, held| held.until > now);
+        let next = self.in_flight.values().map(|held| held.until).min();
+        self.next_expiry = next.unwrap_or(now);
         self.in_flight_shrank();
     }
 

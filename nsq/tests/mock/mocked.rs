@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nsq::testing::{MockMessage, MockNetwork, MockNsqd, Reply, Verb};
 use async_nsq::{Consumer, ErrorCode, MessageId, Producer, ProducerConfig, PublishError, Topic};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::support::*;
 
@@ -54,6 +54,22 @@ async fn a_message_not_answered_in_time_is_delivered_again() {
     assert!(late.is_expired());
     drop(late);
     assert_eq!(nsqd.depth(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_message_counts_as_in_flight_until_nsqd_has_looked_for_late_ones() {
+    let (nsqd, config) = one_nsqd();
+    nsqd.configure(|settings| settings.msg_timeout = Duration::from_secs(1));
+    let mut consumer = Consumer::start(config).unwrap();
+    let control = consumer.control();
+    nsqd.publish("slow");
+    let late = next(&mut consumer).await;
+    // So that it does not come again.
+    control.pause();
+    sleep_until(late.deadline() + Duration::from_millis(150)).await;
+    assert_eq!(control.in_flight(), 1);
+    sleep_until(late.deadline() + Duration::from_millis(250)).await;
+    assert_eq!(control.in_flight(), 0);
 }
 
 #[tokio::test(start_paused = true)]
