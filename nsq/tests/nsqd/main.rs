@@ -12,6 +12,7 @@ mod http;
 mod https;
 mod in_flight;
 mod interop;
+mod keeping;
 mod misbehaving;
 mod outage;
 mod publishing;
