@@ -61,8 +61,21 @@ async fn a_recognizer_killed_amid_200_images_and_back_after_15_seconds_fails_non
         },
     )
     .await;
+    let queue = async || stack.nsqd.channel("images", "ch").await;
+    eventually("nsqd is asked for no more", Duration::from_secs(5), async || {
+        let channel = queue().await;
+        (channel.ready == [0] && channel.in_flight == 0).then_some(())
+    })
+    .await;
+    let before = queue().await;
     // The length of the outage is what this is about.
     tokio::time::sleep(Duration::from_secs(15)).await;
+    let after = queue().await;
+    assert_eq!(
+        (after.ready, after.requeued),
+        (before.ready, before.requeued),
+        "images wait in the queue and are not handed to and fro"
+    );
     let all = client.images().await.unwrap();
     assert!(
         all.values().all(|image| image.status != "failed"),
