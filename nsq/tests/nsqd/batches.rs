@@ -10,14 +10,6 @@ use tokio::time::{Instant, timeout};
 
 use super::support::*;
 
-async fn nsqd_with(flags: &[&str]) -> Nsqd {
-    Nsqd::start(NsqdOptions {
-        flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
-        ..NsqdOptions::default()
-    })
-    .await
-}
-
 fn with_http(nsqd: &Nsqd) -> ProducerConfig {
     let http = NsqdHttp::new(&nsqd.http_address().to_string(), HttpConfig::default()).unwrap();
     let mut config = producer_config(nsqd.tcp_address());

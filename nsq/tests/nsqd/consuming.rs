@@ -8,19 +8,8 @@ use tokio::time::{Instant, timeout};
 
 use super::support::*;
 
-/// An nsqd that gives messages up after this long, and a consumer that is told so.
+/// When nsqd gives a message up, which it tells the consumer.
 const MSG_TIMEOUT: Duration = Duration::from_secs(1);
-
-async fn impatient_nsqd() -> Nsqd {
-    let flags = vec![format!("--msg-timeout={}ms", MSG_TIMEOUT.as_millis())];
-    let nsqd = Nsqd::start(NsqdOptions {
-        flags,
-        ..NsqdOptions::default()
-    })
-    .await;
-    nsqd.create_channel("images", "ch").await;
-    nsqd
-}
 
 #[tokio::test]
 async fn a_requeued_message_comes_again_after_its_delay_and_with_its_attempts_counted() {
@@ -65,7 +54,7 @@ async fn a_message_dropped_unanswered_comes_again_at_once() {
 #[tokio::test]
 async fn a_touched_message_outlives_its_timeout() {
     require_nsq!();
-    let nsqd = impatient_nsqd().await;
+    let nsqd = impatient_nsqd(MSG_TIMEOUT).await;
     let producer = producer(nsqd.tcp_address());
     let mut consumer = consumer(&nsqd);
     until_consuming_from(&consumer, 1).await;
@@ -93,7 +82,7 @@ async fn a_touched_message_outlives_its_timeout() {
 #[tokio::test]
 async fn an_answer_after_the_deadline_is_refused_counted_and_does_not_end_the_connection() {
     require_nsq!();
-    let nsqd = impatient_nsqd().await;
+    let nsqd = impatient_nsqd(MSG_TIMEOUT).await;
     let proxy = Proxy::start(nsqd.tcp_address()).await;
     let producer = producer(nsqd.tcp_address());
     let mut config = consumer_config();
@@ -119,7 +108,7 @@ async fn an_answer_after_the_deadline_is_refused_counted_and_does_not_end_the_co
 #[tokio::test]
 async fn messages_that_expire_before_anyone_asks_for_them_are_not_handed_out() {
     require_nsq!();
-    let nsqd = impatient_nsqd().await;
+    let nsqd = impatient_nsqd(MSG_TIMEOUT).await;
     let producer = producer(nsqd.tcp_address());
     let mut consumer = consumer(&nsqd);
     producer.publish(&topic(), "stale").await.unwrap();

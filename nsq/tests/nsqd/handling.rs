@@ -15,21 +15,10 @@ use super::support::*;
 
 const MSG_TIMEOUT: Duration = Duration::from_secs(1);
 
-async fn impatient_nsqd() -> Nsqd {
-    let flags = vec![format!("--msg-timeout={}ms", MSG_TIMEOUT.as_millis())];
-    let options = NsqdOptions {
-        flags,
-        ..NsqdOptions::default()
-    };
-    let nsqd = Nsqd::start(options).await;
-    nsqd.create_channel("images", "ch").await;
-    nsqd
-}
-
 #[tokio::test]
 async fn nsqd_confirms_a_finish_by_refusing_the_touch_behind_it() {
     require_nsq!();
-    let nsqd = impatient_nsqd().await;
+    let nsqd = impatient_nsqd(MSG_TIMEOUT).await;
     let producer = producer(nsqd.tcp_address());
     let mut consumer = consumer(&nsqd);
     for body in ["one", "two", "three"] {
@@ -54,7 +43,7 @@ async fn nsqd_confirms_a_finish_by_refusing_the_touch_behind_it() {
 #[tokio::test]
 async fn an_earlier_holder_cannot_take_a_message_from_the_later_one() {
     require_nsq!();
-    let nsqd = impatient_nsqd().await;
+    let nsqd = impatient_nsqd(MSG_TIMEOUT).await;
     let producer = producer(nsqd.tcp_address());
     let mut consumer = consumer(&nsqd);
     producer.publish(&topic(), "twice").await.unwrap();
@@ -96,7 +85,7 @@ async fn what_is_held_at_the_deadline_of_a_drain_is_somebody_elses_at_once() {
 #[tokio::test]
 async fn a_handler_slower_than_the_timeout_keeps_its_message_by_touching() {
     require_nsq!();
-    let nsqd = impatient_nsqd().await;
+    let nsqd = impatient_nsqd(MSG_TIMEOUT).await;
     let producer = producer(nsqd.tcp_address());
     let calls = Arc::new(AtomicUsize::new(0));
     let called = calls.clone();

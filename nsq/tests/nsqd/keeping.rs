@@ -15,20 +15,10 @@ use super::support::*;
 /// The shortest interval of heartbeats that nsqd takes.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
-async fn nsqd_with(flag: &str) -> Nsqd {
-    let nsqd = Nsqd::start(NsqdOptions {
-        flags: vec![flag.to_owned()],
-        ..NsqdOptions::default()
-    })
-    .await;
-    nsqd.create_channel("images", "ch").await;
-    nsqd
-}
-
 #[tokio::test]
 async fn a_late_answer_harms_nobody_who_holds_the_message_over_another_connection() {
     require_nsq!();
-    let nsqd = nsqd_with("--msg-timeout=1s").await;
+    let nsqd = impatient_nsqd(Duration::from_secs(1)).await;
     let producer = producer(nsqd.tcp_address());
     let mut slow = consumer(&nsqd);
     producer.publish(&topic(), "handed on").await.unwrap();
@@ -57,7 +47,7 @@ async fn a_late_answer_harms_nobody_who_holds_the_message_over_another_connectio
 #[tokio::test]
 async fn a_requeue_for_longer_than_nsqd_allows_comes_after_the_longest_that_it_does() {
     require_nsq!();
-    let nsqd = nsqd_with("--max-req-timeout=300ms").await;
+    let nsqd = nsqd_with(&["--max-req-timeout=300ms"]).await;
     let producer = producer(nsqd.tcp_address());
     let mut consumer = consumer(&nsqd);
     producer.publish(&topic(), "put off").await.unwrap();

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use async_nsq::{Channel, Consumer, ConsumerConfig, Message, Producer, ProducerConfig, ProducerState, Topic};
-use safelight_testkit::Nsqd;
+use safelight_testkit::{Nsqd, NsqdOptions};
 use tokio::time::{Instant, sleep, timeout};
 
 /// Everything here ends long before, unless it is broken.
@@ -17,6 +17,21 @@ pub(crate) fn topic() -> Topic {
 
 pub(crate) fn channel() -> Channel {
     Channel::new("ch").unwrap()
+}
+
+pub(crate) async fn nsqd_with(flags: &[&str]) -> Nsqd {
+    Nsqd::start(NsqdOptions {
+        flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
+        ..NsqdOptions::default()
+    })
+    .await
+}
+
+/// One that has the channel of [`consumer_config`] already, and gives messages up after this long.
+pub(crate) async fn impatient_nsqd(msg_timeout: Duration) -> Nsqd {
+    let nsqd = nsqd_with(&[&format!("--msg-timeout={}ms", msg_timeout.as_millis())]).await;
+    nsqd.create_channel("images", "ch").await;
+    nsqd
 }
 
 pub(crate) fn producer(address: impl ToString) -> Producer {
