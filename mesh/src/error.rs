@@ -90,7 +90,8 @@ pub enum CallError {
         /// The limit of those that wait.
         in_wait: usize,
     },
-    /// The connection that the call was given to ended in good order before the server had begun it.
+    /// The connection that the call was given to, and on which others had been answered, ended before the server
+    /// had begun this one.
     #[error("the connection was closing: {reason}")]
     ConnectionClosed {
         /// The target.

@@ -37,7 +37,7 @@
 //! | an answer to a plain HTTP request | failure for 5xx, overload for 429, else success |
 //! | no connection, a broken connection, any other error of the transport | failure |
 //! | our own deadline | failure; ignored where the caller allowed less than the usual time |
-//! | a connection that had answered calls and was closed in good order before this one was begun | ignored |
+//! | a connection that had answered calls and ended before this one was begun | ignored: whether the next can be made decides |
 //! | the caller went away, our own refusals | ignored |
 //!
 //! What a code of gRPC says can be changed, for all methods or for one: [`Classification`].

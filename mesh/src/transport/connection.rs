@@ -159,8 +159,8 @@ impl Live {
     /// it resets the stream.
     ///
     /// A connection that ends after calls were made on it is followed by the next one at once: so often as that
-    /// happens, the circuit judges it. An end in good order before a call was begun is no evidence against a server
-    /// that has answered on it; one that only takes connections to close them is as good as none.
+    /// happens, the circuit judges it. An end before a call was begun is no evidence against a server that has answered
+    /// on it; one that only takes connections to close them is as good as none.
     ///
     /// # Errors
     /// What happened to the call.
