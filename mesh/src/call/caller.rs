@@ -144,7 +144,7 @@ impl Caller {
             course.tried.push(picked.endpoint.id);
             course.endpoint = Some(picked.endpoint.name.clone());
             let first = course.tries == 0;
-            let ended = self.hedged(course, picked, request).await;
+            let ended = self.try_hedged(course, picked, request).await;
             let unsent = matches!(&ended, Ended::Error(error) if error.is_unsent());
             if unsent {
                 course.unsent += 1;
@@ -178,11 +178,24 @@ impl Caller {
     }
 
     /// One try; and where the method may be repeated and hedging is on, a second one beside it when the first has
-    /// not been answered in time. The first answer is taken and the other try dropped.
-    async fn hedged(&self, course: &mut Course, picked: Picked, request: Request<ReplayBody>) -> Ended {
-        let Some(after) = self.settings.hedge_after.filter(|_| course.idempotent) else {
-            return self.try_once(picked, request, course.deadline).await;
-        };
+    /// not been answered in time.
+    async fn try_hedged(&self, course: &mut Course, picked: Picked, request: Request<ReplayBody>) -> Ended {
+        match self.settings.hedge_after.filter(|_| course.idempotent) {
+            None => self.try_once(picked, request, course.deadline).await,
+            // On the heap: every call would have the room of two tries more.
+            Some(after) => Box::pin(self.hedged(course, picked, request, after)).await,
+        }
+    }
+
+    /// One try, and a second one beside it when the first has not been answered `after` this time. The first answer
+    /// is taken and the other try dropped.
+    async fn hedged(
+        &self,
+        course: &mut Course,
+        picked: Picked,
+        request: Request<ReplayBody>,
+        after: Duration,
+    ) -> Ended {
         let slow = picked.endpoint.clone();
         let mut first = pin!(self.try_once(picked, request, course.deadline));
         if let Ok(ended) = timeout(after, &mut first).await {

@@ -73,3 +73,21 @@ impl std::fmt::Debug for MeshFuture {
         f.debug_struct("MeshFuture").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::Target;
+
+    #[tokio::test]
+    async fn a_call_under_way_takes_little_memory() {
+        let target = Target::builder("test", "static:///127.0.0.1:1")
+            .connect()
+            .unwrap();
+        let call = target.channel().call(Request::new(Body::empty()));
+        let size = std::mem::size_of_val(&*call.inner);
+        assert!(size <= 5_000, "{size} bytes");
+    }
+}
