@@ -67,6 +67,7 @@ pub async fn run(processor: Processor, readiness: Readiness, shutdown: Shutdown)
     let follow = follow(
         recognizer.availability(),
         subscription.control(),
+        max_in_flight,
         readiness,
         shutdown.clone(),
     );
@@ -88,29 +89,38 @@ pub async fn run(processor: Processor, readiness: Readiness, shutdown: Shutdown)
     Ok(())
 }
 
-/// Holds the subscription back while the recognizer is away, and says so at `/ready`.
+/// Holds the subscription back while the recognizer is away, and says so at `/ready`; while it is on trial, takes the
+/// one image that it is tried out with.
 async fn follow(
     mut availability: watch::Receiver<Availability>,
     flow: SubscriptionControl,
+    max_in_flight: u32,
     readiness: Readiness,
     shutdown: Shutdown,
 ) {
     loop {
         let now = availability.borrow_and_update().clone();
-        match now.state {
-            AvailabilityState::Available => {
-                flow.resume();
-                readiness.set("recognizer", Ok(()));
-            }
-            AvailabilityState::Unavailable => {
-                flow.pause();
-                readiness.set("recognizer", Err(now.reason.into_owned()));
-            }
-        }
+        flow.set_max_in_flight(allowed(&now, max_in_flight));
+        readiness.set(
+            "recognizer",
+            match now.state {
+                AvailabilityState::Available => Ok(()),
+                AvailabilityState::Unavailable => Err(now.reason.into_owned()),
+            },
+        );
         tokio::select! {
             changed = availability.changed() => if changed.is_err() { break },
             () = shutdown.triggered() => break,
         }
+    }
+}
+
+/// How many messages to take at a time: more than can be worked on would only be put back.
+fn allowed(recognizer: &Availability, max_in_flight: u32) -> u32 {
+    match recognizer.state {
+        AvailabilityState::Unavailable => 0,
+        AvailabilityState::Available if recognizer.one_at_a_time => 1,
+        AvailabilityState::Available => max_in_flight,
     }
 }
 
@@ -225,5 +235,23 @@ async fn measure(database: Database, shutdown: Shutdown) {
             () = tokio::time::sleep(MEASURE) => {}
             () = shutdown.triggered() => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_message_is_taken_while_the_recognizer_is_away_and_one_while_it_is_on_trial() {
+        let recognizer = |state, one_at_a_time| Availability {
+            state,
+            reason: "".into(),
+            retry_at: None,
+            one_at_a_time,
+        };
+        assert_eq!(allowed(&recognizer(AvailabilityState::Unavailable, false), 8), 0);
+        assert_eq!(allowed(&recognizer(AvailabilityState::Available, true), 8), 1);
+        assert_eq!(allowed(&recognizer(AvailabilityState::Available, false), 8), 8);
     }
 }

@@ -8,7 +8,8 @@ pub(crate) const PUBLISH_FAILURES: &str = "safelight_queue_publish_failures_tota
 pub(crate) const DELIVERED: &str = "safelight_queue_delivered_total";
 /// Counts answers, by the label `answer`: `finished`, `requeued`, `dropped`.
 pub(crate) const ANSWERED: &str = "safelight_queue_answered_total";
-/// How many messages wait in nsqd, by `channel`; known where nsqd's HTTP side is.
+/// How many messages wait in nsqd, by `channel`; known where nsqd's HTTP side is, and `NaN` while
+/// that is away.
 pub(crate) const LAG: &str = "safelight_queue_lag_messages";
 /// How many messages nsqd has delivered and waits for the answers to, by `channel`; known where its HTTP side is.
 pub(crate) const IN_FLIGHT: &str = "safelight_queue_in_flight_messages";

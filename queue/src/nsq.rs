@@ -110,7 +110,7 @@ impl NsqBackend {
         let topic = consumer.topic.to_string();
         let consumer = Consumer::start(consumer)?;
         tokio::spawn(gauges::consumer(consumer.control(), topic.clone()));
-        Ok(Subscription::nsq(consumer, topic))
+        Ok(Subscription::nsq(consumer, topic, max_in_flight))
     }
 
     pub(crate) fn ready(&self) -> Result<(), String> {

@@ -1,10 +1,10 @@
 //! What is done over nsqd's HTTP side: topics and channels made beforehand, and what waits there measured.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nsq::{Channel, HttpError, NsqdHttp, StatsQuery, Topic};
+use async_nsq::{Channel, HttpError, NsqdHttp, NsqdStats, StatsQuery, Topic};
 use metrics::gauge;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, warn};
@@ -89,23 +89,64 @@ impl Groundwork {
 pub(crate) async fn watch(http: NsqdHttp) {
     let mut ticks = interval(MEASURED_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = HashSet::new();
     loop {
         ticks.tick().await;
-        let stats = match http.stats(&StatsQuery::default()).await {
-            Ok(stats) => stats,
+        let measured = match http.stats(&StatsQuery::default()).await {
+            Ok(stats) => measured(stats),
             Err(error) => {
                 debug!(nsqd = http.url(), %error, "nsqd could not be measured");
-                continue;
+                HashMap::new()
             }
         };
-        for topic in &stats.topics {
-            for channel in &topic.channels {
-                let labels = [("topic", topic.name.clone()), ("channel", channel.name.clone())];
-                // What waits in the topic waits for its channels.
-                gauge!(metric_names::LAG, &labels).set((topic.depth + channel.depth) as f64);
-                gauge!(metric_names::IN_FLIGHT, &labels).set(channel.in_flight as f64);
-                gauge!(metric_names::DEFERRED, &labels).set(channel.deferred as f64);
-            }
+        for unknown in told.iter().filter(|of| !measured.contains_key(*of)) {
+            tell(unknown, Waiting::UNKNOWN);
+        }
+        for (of, waiting) in measured {
+            tell(&of, waiting);
+            told.insert(of);
         }
     }
+}
+
+/// A topic and a channel.
+type Of = (String, String);
+
+/// How many messages wait.
+struct Waiting {
+    lag: f64,
+    in_flight: f64,
+    deferred: f64,
+}
+
+impl Waiting {
+    /// What was measured last says nothing of now: a graph has a gap there.
+    const UNKNOWN: Self = Self {
+        lag: f64::NAN,
+        in_flight: f64::NAN,
+        deferred: f64::NAN,
+    };
+}
+
+fn measured(stats: NsqdStats) -> HashMap<Of, Waiting> {
+    let mut measured = HashMap::new();
+    for topic in stats.topics {
+        for channel in topic.channels {
+            let waiting = Waiting {
+                // What waits in the topic waits for its channels.
+                lag: (topic.depth + channel.depth) as f64,
+                in_flight: channel.in_flight as f64,
+                deferred: channel.deferred as f64,
+            };
+            measured.insert((topic.name.clone(), channel.name), waiting);
+        }
+    }
+    measured
+}
+
+fn tell((topic, channel): &Of, waiting: Waiting) {
+    let labels = [("topic", topic.clone()), ("channel", channel.clone())];
+    gauge!(metric_names::LAG, &labels).set(waiting.lag);
+    gauge!(metric_names::IN_FLIGHT, &labels).set(waiting.in_flight);
+    gauge!(metric_names::DEFERRED, &labels).set(waiting.deferred);
 }

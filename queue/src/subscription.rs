@@ -16,6 +16,7 @@ use crate::metric_names;
 pub struct Subscription {
     source: Source,
     topic: String,
+    max_in_flight: u32,
 }
 
 #[derive(Debug)]
@@ -29,6 +30,7 @@ enum Source {
 pub struct SubscriptionControl {
     of: Control,
     topic: String,
+    max_in_flight: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -40,15 +42,17 @@ enum Control {
 // === impl Subscription ===
 
 impl Subscription {
-    pub(crate) fn nsq(consumer: Consumer, topic: String) -> Self {
+    pub(crate) fn nsq(consumer: Consumer, topic: String, max_in_flight: u32) -> Self {
         Self {
             source: Source::Nsq(Box::new(consumer)),
             topic,
+            max_in_flight,
         }
     }
 
     pub(crate) fn embedded(subscription: EmbeddedSubscription, topic: String) -> Self {
         Self {
+            max_in_flight: subscription.max_in_flight(),
             source: Source::Embedded(subscription),
             topic,
         }
@@ -74,25 +78,17 @@ impl Subscription {
         Some(delivery)
     }
 
-    /// Asks the back end for no more deliveries. What is under way is still handed out. Does nothing when
-    /// paused already.
-    pub fn pause(&self) {
-        self.control().pause();
-    }
-
-    /// Ends a pause. Does nothing when not paused.
-    pub fn resume(&self) {
-        self.control().resume();
-    }
-
     /// A handle for those who do not take the deliveries.
     pub fn control(&self) -> SubscriptionControl {
         let of = match &self.source {
             Source::Nsq(consumer) => Control::Nsq(consumer.control()),
             Source::Embedded(subscription) => Control::Embedded(subscription.control()),
         };
-        let topic = self.topic.clone();
-        SubscriptionControl { of, topic }
+        SubscriptionControl {
+            of,
+            topic: self.topic.clone(),
+            max_in_flight: self.max_in_flight,
+        }
     }
 
     /// Ends the subscription in an orderly way: what was not handed out goes back at once, and deliveries
@@ -115,22 +111,25 @@ impl Subscription {
 // === impl SubscriptionControl ===
 
 impl SubscriptionControl {
-    /// As [`Subscription::pause`].
-    pub fn pause(&self) {
-        self.set_paused(true);
-    }
-
-    /// As [`Subscription::resume`].
-    pub fn resume(&self) {
-        self.set_paused(false);
-    }
-
-    fn set_paused(&self, paused: bool) {
+    /// Changes how many deliveries may be unanswered at a time, to no more than was subscribed with. Zero pauses: the
+    /// back end is asked for no more deliveries, and what is under way is still handed out.
+    pub fn set_max_in_flight(&self, max_in_flight: u32) {
+        let at_most = max_in_flight.min(self.max_in_flight);
         match &self.of {
-            Control::Nsq(control) if paused => control.pause(),
-            Control::Nsq(control) => control.resume(),
-            Control::Embedded(control) => control.set_paused(paused),
+            Control::Nsq(control) => control.set_max_in_flight(at_most),
+            Control::Embedded(control) => control.set_max_in_flight(at_most),
         }
-        gauge!(metric_names::PAUSED, "topic" => self.topic.clone()).set(f64::from(u8::from(paused)));
+        let paused = f64::from(u8::from(at_most == 0));
+        gauge!(metric_names::PAUSED, "topic" => self.topic.clone()).set(paused);
+    }
+
+    /// Asks the back end for no more deliveries. Does nothing when paused already.
+    pub fn pause(&self) {
+        self.set_max_in_flight(0);
+    }
+
+    /// Allows as many deliveries as were subscribed with.
+    pub fn resume(&self) {
+        self.set_max_in_flight(self.max_in_flight);
     }
 }

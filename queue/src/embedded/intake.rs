@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use async_nsq::{Channel, Topic};
 use safelight_database::{EmbeddedQueue, Error};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::EmbeddedSettings;
+use super::flow::Flow;
 use super::held::{HeldMessage, Returns};
 
 /// How many messages are taken in one transaction at most.
@@ -25,10 +26,9 @@ pub(super) struct Intake {
     pub(super) returns: Returns,
     pub(super) topic: Topic,
     pub(super) channel: Channel,
-    pub(super) slots: Arc<Semaphore>,
-    pub(super) paused: watch::Receiver<bool>,
+    pub(super) flow: Flow,
     pub(super) wakeup: Arc<Notify>,
-    /// Bounded by `slots`.
+    /// Bounded by the slots of the flow.
     pub(super) arrivals: mpsc::UnboundedSender<HeldMessage>,
 }
 
@@ -40,7 +40,11 @@ impl Intake {
     pub(super) async fn run(mut self, end: CancellationToken) {
         let mut retry = FIRST_RETRY;
         while !end.is_cancelled() {
-            let Some(slots) = end.run_until_cancelled(self.free_slots()).await.flatten() else {
+            let Some(slots) = end
+                .run_until_cancelled(self.flow.free_slots(BATCH))
+                .await
+                .flatten()
+            else {
                 return;
             };
             let wakeup = self.wakeup.clone();
@@ -68,26 +72,6 @@ impl Intake {
                 () = end.cancelled() => {}
                 () = std::future::ready(()), if pause.is_zero() => {}
             }
-        }
-    }
-
-    /// Waits until the subscription is not paused and at least one more delivery may be unanswered; takes
-    /// up to [`BATCH`] of the free slots. Cancel safe.
-    async fn free_slots(&mut self) -> Option<Vec<OwnedSemaphorePermit>> {
-        loop {
-            // Errors mean that the subscription is gone.
-            self.paused.wait_for(|paused| !paused).await.ok()?;
-            let first = self.slots.clone().acquire_owned().await.ok()?;
-            if *self.paused.borrow() {
-                continue;
-            }
-            let mut slots = vec![first];
-            while slots.len() < BATCH
-                && let Ok(another) = self.slots.clone().try_acquire_owned()
-            {
-                slots.push(another);
-            }
-            return Some(slots);
         }
     }
 

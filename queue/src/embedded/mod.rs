@@ -3,6 +3,7 @@
 //! A message taken from the table carries a lease. A publish wakes the subscriptions of the same process
 //! at once; a timer covers delays, ended leases, and what other processes publish.
 
+mod flow;
 mod held;
 mod intake;
 mod wakeups;
@@ -17,6 +18,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use flow::Flow;
 pub(crate) use held::HeldMessage;
 use held::Returns;
 use intake::Intake;
@@ -44,7 +46,8 @@ pub(crate) struct EmbeddedBackend {
 #[derive(Debug)]
 pub(crate) struct EmbeddedSubscription {
     arrived: mpsc::UnboundedReceiver<HeldMessage>,
-    paused: Arc<watch::Sender<bool>>,
+    /// How many deliveries may be unanswered now.
+    allowed: Arc<watch::Sender<u32>>,
     /// One permit for each delivery that may be unanswered.
     slots: Arc<Semaphore>,
     max_in_flight: u32,
@@ -53,7 +56,7 @@ pub(crate) struct EmbeddedSubscription {
 
 #[derive(Debug, Clone)]
 pub(crate) struct EmbeddedControl {
-    paused: Arc<watch::Sender<bool>>,
+    allowed: Arc<watch::Sender<u32>>,
 }
 
 // === impl EmbeddedSettings ===
@@ -93,7 +96,7 @@ impl EmbeddedBackend {
         max_in_flight: u32,
     ) -> Result<Subscription, QueueError> {
         let (arrivals, arrived) = mpsc::unbounded_channel();
-        let paused = Arc::new(watch::Sender::new(false));
+        let allowed = Arc::new(watch::Sender::new(max_in_flight));
         let slots = Arc::new(Semaphore::new(max_in_flight as usize));
         let end = CancellationToken::new();
         let wakeup = self.wakeups.of(topic.as_str());
@@ -104,15 +107,14 @@ impl EmbeddedBackend {
             returns: Returns::start(self.table.clone(), wakeup.clone()),
             topic,
             channel,
-            slots: slots.clone(),
-            paused: paused.subscribe(),
+            flow: Flow::new(slots.clone(), max_in_flight, allowed.subscribe()),
             wakeup,
             arrivals,
         };
         tokio::spawn(intake.run(end.clone()));
         let subscription = EmbeddedSubscription {
             arrived,
-            paused,
+            allowed,
             slots,
             max_in_flight,
             intake: end.drop_guard(),
@@ -136,9 +138,13 @@ impl EmbeddedSubscription {
         }
     }
 
+    pub(crate) fn max_in_flight(&self) -> u32 {
+        self.max_in_flight
+    }
+
     pub(crate) fn control(&self) -> EmbeddedControl {
         EmbeddedControl {
-            paused: self.paused.clone(),
+            allowed: self.allowed.clone(),
         }
     }
 
@@ -175,8 +181,9 @@ impl EmbeddedSubscription {
 // === impl EmbeddedControl ===
 
 impl EmbeddedControl {
-    pub(crate) fn set_paused(&self, paused: bool) {
-        self.paused
-            .send_if_modified(|current| std::mem::replace(current, paused) != paused);
+    /// At most what was subscribed with.
+    pub(crate) fn set_max_in_flight(&self, max_in_flight: u32) {
+        self.allowed
+            .send_if_modified(|allowed| std::mem::replace(allowed, max_in_flight) != max_in_flight);
     }
 }

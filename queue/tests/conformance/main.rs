@@ -43,6 +43,7 @@ conformance! {
     two_subscriptions_of_a_channel_share_its_messages,
     topics_do_not_mix,
     a_pause_stops_the_flow_and_resuming_continues_it,
+    fewer_are_unanswered_while_fewer_are_allowed,
     closing_gives_back_what_was_not_begun_and_waits_for_what_was,
     closing_ends_at_its_limit,
     a_dropped_subscription_gives_back_what_was_not_begun,

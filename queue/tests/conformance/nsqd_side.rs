@@ -50,15 +50,17 @@ async fn the_channel_is_there_before_the_first_message_and_the_state_is_measured
         "safelight_queue_producer_connected 1",
     ])
     .await;
-    subscription.pause();
+    subscription.control().pause();
     seen(&["safelight_queue_paused{topic=\"images\"} 1"]).await;
-    subscription.resume();
+    subscription.control().resume();
     seen(&["safelight_queue_paused{topic=\"images\"} 0"]).await;
     delivery.finish().await.unwrap();
     nsqd.kill();
     seen(&[
         "safelight_queue_nsqd_connected{topic=\"images\"} 0",
         "safelight_queue_producer_connected 0",
+        "safelight_queue_lag_messages{topic=\"images\",channel=\"ch\"} NaN",
+        "safelight_queue_in_flight_messages{topic=\"images\",channel=\"ch\"} NaN",
     ])
     .await;
 }

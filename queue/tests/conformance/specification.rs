@@ -203,6 +203,35 @@ pub(crate) async fn a_pause_stops_the_flow_and_resuming_continues_it(backend: Ba
     finish_all(&mut subscription, [2, 3]).await;
 }
 
+pub(crate) async fn fewer_are_unanswered_while_fewer_are_allowed(backend: Backend) {
+    let mut subscription = subscribe(&backend, 4);
+    let control = subscription.control();
+    publish(&backend, 1..=8).await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(next(&mut subscription).await);
+    }
+    control.set_max_in_flight(1);
+    for delivery in held.drain(1..) {
+        delivery.finish().await.unwrap();
+        nothing_comes(&mut subscription).await;
+    }
+    for _ in 0..2 {
+        held.remove(0).finish().await.unwrap();
+        held.push(next(&mut subscription).await);
+        nothing_comes(&mut subscription).await;
+    }
+    // More than was subscribed with is never allowed.
+    control.set_max_in_flight(100);
+    for _ in 0..2 {
+        held.push(next(&mut subscription).await);
+    }
+    assert_eq!(held.len(), 3, "1 to 8 without the five that are finished");
+    for delivery in held {
+        delivery.finish().await.unwrap();
+    }
+}
+
 pub(crate) async fn closing_gives_back_what_was_not_begun_and_waits_for_what_was(backend: Backend) {
     let mut closing = subscribe(&backend, 8);
     publish(&backend, 1..=8).await;
