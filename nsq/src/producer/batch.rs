@@ -6,6 +6,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::PublishAck;
+use super::limits::Limits;
 use super::request::Payload;
 use crate::command::{Command, batch_len};
 use crate::error::PublishError;
@@ -133,6 +134,32 @@ pub(super) fn split(bodies: &[Bytes], within: Range<usize>, limit: usize) -> Vec
     }
     if start < within.end {
         runs.push(start..within.end);
+    }
+    runs
+}
+
+/// Cuts messages into runs of valid ones, and parts that have failed for each that is not.
+pub(super) fn around_invalid(
+    bodies: &[Bytes],
+    within: Range<usize>,
+    limits: &Limits,
+) -> Vec<Result<Range<usize>, Part>> {
+    let mut runs = Vec::new();
+    let mut start = within.start;
+    for index in within.clone() {
+        if let Err(reason) = limits.check_message(bodies[index].len()) {
+            if start < index {
+                runs.push(Ok(start..index));
+            }
+            runs.push(Err(Part {
+                messages: index..index + 1,
+                ack: Err(reason.into()),
+            }));
+            start = index + 1;
+        }
+    }
+    if start < within.end {
+        runs.push(Ok(start..within.end));
     }
     runs
 }

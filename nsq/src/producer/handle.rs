@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::batch::{BatchAck, Part, PublishManyError, payload, split};
+use super::batch::{BatchAck, Part, PublishManyError, around_invalid, payload, split};
 use super::limits::Limits;
 use super::request::{Bounds, Payload, Place, Request};
 use super::stats::{Counters, ProducerStats};
@@ -224,7 +224,7 @@ impl Producer {
     ///
     /// # Errors
     /// [`PublishManyError`] says which messages were not acknowledged, and why. A message that is invalid
-    /// keeps all of them from being sent.
+    /// keeps all of them from being sent; one that turns out to be so only by nsqd's refusal fails alone.
     ///
     /// # Cancel safety
     /// As [`Producer::publish`], for each batch.
@@ -235,12 +235,18 @@ impl Producer {
         let mut missing = Vec::from([(0..total, None)]);
         for _ in 0..CUTS {
             let limits = self.limits();
-            let (retried, kept): (Vec<_>, Vec<_>) = missing
-                .into_iter()
-                .partition(|(_, reason)| reason.as_ref().is_none_or(is_over_a_limit));
+            let (retried, kept): (Vec<_>, Vec<_>) = missing.into_iter().partition(|(messages, reason)| {
+                let reason = reason.as_ref();
+                reason.is_none_or(|reason| can_be_cut(messages.len(), reason))
+            });
             let mut parts = Vec::new();
             for (messages, _) in retried {
-                parts.extend(self.put_many(topic, &bodies, messages, deadline).await);
+                for run in around_invalid(&bodies, messages, &self.shared.core.limits) {
+                    match run {
+                        Ok(run) => parts.extend(self.put_many(topic, &bodies, run, deadline).await),
+                        Err(part) => parts.push(part),
+                    }
+                }
             }
             let failed = BatchAck { parts, total }.wait().await.err();
             let failed = failed.map(|error| error.failed).unwrap_or_default();
@@ -428,11 +434,17 @@ impl Producer {
     }
 }
 
-/// Whether nsqd refused it for its length, or we did, so that it can be cut anew.
-fn is_over_a_limit(reason: &PublishError) -> bool {
+/// Whether nsqd refused so many messages for a length, or we did, so that they can be cut anew.
+fn can_be_cut(messages: usize, reason: &PublishError) -> bool {
     match reason {
-        PublishError::Rejected(refusal) => matches!(refusal.code, ErrorCode::BadBody),
-        PublishError::Invalid(reason) => matches!(reason, InvalidMessage::BatchTooLarge { .. }),
+        PublishError::Rejected(refusal) => match refusal.code {
+            ErrorCode::BadBody => true,
+            // One of them is too long, and is told from the others by the limit.
+            ErrorCode::BadMessage => messages > 1,
+            _ => false,
+        },
+        PublishError::Invalid(InvalidMessage::BatchTooLarge { .. }) => true,
+        PublishError::Invalid(InvalidMessage::TooLarge { .. }) => messages > 1,
         _ => false,
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use async_nsq::{HttpConfig, NotSent, NsqdAddress, NsqdHttp, Producer, ProducerConfig, PublishError};
+use async_nsq::{
+    HttpConfig, InvalidMessage, NotSent, NsqdAddress, NsqdHttp, Producer, ProducerConfig, PublishError,
+};
 use bytes::Bytes;
 use futures::future::join_all;
 use safelight_testkit::{Nsqd, NsqdOptions, Proxy, require_nsq};
@@ -82,6 +84,69 @@ async fn a_batch_that_turns_out_too_long_is_cut_anew_by_the_limit_that_the_refus
     let mut consumer = consumer(&nsqd);
     assert_eq!(finish_all(&mut consumer, expected).await, 0, "nothing came twice");
     assert_eq!(nsqd.channel("images", "ch").await.messages, 300);
+}
+
+#[tokio::test]
+async fn a_message_that_turns_out_too_long_fails_alone_and_those_around_it_are_published() {
+    require_nsq!();
+    let nsqd = nsqd_with(&["--max-msg-size=100"]).await;
+    nsqd.create_channel("images", "ch").await;
+    let producer = producer(nsqd.tcp_address()).with_timeout(LIMIT);
+    let mut expected = bodies("message ", 20);
+    let mut batch: Vec<Bytes> = expected.iter().cloned().map(Bytes::from).collect();
+    for long in [0, 7, 19] {
+        batch[long] = vec![b'x'; 101].into();
+    }
+    let error = producer.publish_many(&topic(), batch).await.unwrap_err();
+    let failed: Vec<usize> = error.failed.iter().flat_map(|(range, _)| range.clone()).collect();
+    assert_eq!(failed, [0, 7, 19]);
+    for (_, reason) in &error.failed {
+        assert!(
+            matches!(
+                reason,
+                PublishError::Invalid(InvalidMessage::TooLarge {
+                    size: 101,
+                    limit: 100
+                })
+            ),
+            "{reason:?}"
+        );
+    }
+    let mut index = 0..;
+    expected.retain(|_| !failed.contains(&index.next().unwrap()));
+    let mut consumer = consumer(&nsqd);
+    assert_eq!(finish_all(&mut consumer, expected).await, 0, "nothing came twice");
+    assert_eq!(nsqd.channel("images", "ch").await.messages, 17);
+}
+
+#[tokio::test]
+async fn several_batches_of_one_caller_are_under_way_and_each_tells_of_itself() {
+    require_nsq!();
+    let nsqd = Nsqd::start(NsqdOptions::default()).await;
+    nsqd.create_channel("images", "ch").await;
+    let proxy = Proxy::start(nsqd.tcp_address()).await;
+    let producer = producer(proxy.address()).with_timeout(LIMIT);
+    until_connected(&producer).await;
+    proxy.black_hole();
+    let expected = bodies("message ", 500);
+    let all: Vec<Bytes> = expected.iter().cloned().map(Bytes::from).collect();
+    let mut under_way = Vec::new();
+    for batch in all.chunks(50) {
+        let batch = batch.to_vec();
+        under_way.push(producer.enqueue_many(&topic(), batch).await.unwrap());
+    }
+    assert_eq!(
+        producer.stats().acknowledged,
+        0,
+        "all are queued before one is answered"
+    );
+    proxy.heal();
+    for ack in under_way.into_iter().rev() {
+        ack.wait().await.unwrap();
+    }
+    assert_eq!(producer.stats().acknowledged, 500);
+    let mut consumer = consumer(&nsqd);
+    assert_eq!(finish_all(&mut consumer, expected).await, 0, "nothing came twice");
 }
 
 #[tokio::test]
