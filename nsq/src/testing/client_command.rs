@@ -135,20 +135,15 @@ impl ClientCommand {
 
     /// Takes the first command off the buffer, or `None` while it is not all there.
     pub(super) fn take(buffer: &mut BytesMut) -> Option<Self> {
-        loop {
-            let end = buffer.iter().position(|&byte| byte == b'\n')?;
-            let line = String::from_utf8_lossy(&buffer[..end]).into_owned();
-            let words: Vec<&str> = line.split(' ').collect();
-            let body = match words[0] {
-                "IDENTIFY" | "AUTH" | "PUB" | "MPUB" | "DPUB" => Some(sized(&buffer[end + 1..])?),
-                _ => None,
-            };
-            buffer.advance(end + 1 + body.as_ref().map_or(0, |body| 4 + body.len()));
-            // A blank line is no command to nsqd either.
-            if !line.is_empty() {
-                return Some(Self::of(&words, body.unwrap_or_default()).unwrap_or(Self::Other(line)));
-            }
-        }
+        let end = buffer.iter().position(|&byte| byte == b'\n')?;
+        let line = String::from_utf8_lossy(&buffer[..end]).into_owned();
+        let words: Vec<&str> = line.split(' ').collect();
+        let body = match words[0] {
+            "IDENTIFY" | "AUTH" | "PUB" | "MPUB" | "DPUB" => Some(sized(&buffer[end + 1..])?),
+            _ => None,
+        };
+        buffer.advance(end + 1 + body.as_ref().map_or(0, |body| 4 + body.len()));
+        Some(Self::of(&words, body.unwrap_or_default()).unwrap_or(Self::Other(line)))
     }
 
     fn of(words: &[&str], body: Bytes) -> Option<Self> {
@@ -320,10 +315,10 @@ mod tests {
     }
 
     #[test]
-    fn blank_lines_are_no_commands_and_nonsense_is_kept_as_it_is() {
-        let mut buffer = BytesMut::from("\n\nBREW tea\nRDY many\n".as_bytes());
+    fn blank_lines_and_nonsense_are_kept_as_they_are() {
+        let mut buffer = BytesMut::from("\nBREW tea\nRDY many\n".as_bytes());
         let taken: Vec<_> = std::iter::from_fn(|| ClientCommand::take(&mut buffer)).collect();
         let other = |line: &str| ClientCommand::Other(line.to_owned());
-        assert_eq!(taken, [other("BREW tea"), other("RDY many")]);
+        assert_eq!(taken, [other(""), other("BREW tea"), other("RDY many")]);
     }
 }

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::support::*;
+use crate::unix_socket::nsqd_on_socket;
 
 /// Answers nsqd's questions with what it was told last.
 struct AuthServer {
@@ -203,12 +204,38 @@ async fn the_name_on_a_client_certificate_reaches_the_authorization_server() {
         .await;
     let mut config = authority.config_showing(&authority.leaf("client.test"));
     config.auth_secret = Some("s3cret".into());
-    #[cfg(feature = "snappy")]
-    {
-        config.compression = async_nsq::Compression::Snappy;
-    }
     assert_carried(nsqd.tcp_address(), &config).await;
     let question = server.questions().pop().unwrap();
     assert!(question.contains("common_name=client.test"), "{question}");
     assert!(question.contains("tls=true"), "{question}");
+}
+
+#[cfg(any(feature = "snappy", feature = "deflate"))]
+#[tokio::test]
+async fn a_secret_is_told_through_a_compression() {
+    require_nsq!();
+    let server = AuthServer::start(rights(&["publish", "subscribe"], 60)).await;
+    let nsqd = server.nsqd(&[]).await;
+    for compression in [
+        #[cfg(feature = "snappy")]
+        async_nsq::Compression::Snappy,
+        #[cfg(feature = "deflate")]
+        async_nsq::Compression::Deflate { level: 6 },
+    ] {
+        let mut config = with_secret("s3cret");
+        config.compression = compression;
+        let negotiated = config.probe(&nsqd.tcp_address().to_string()).await.unwrap();
+        assert!(negotiated.compression.is_some() && negotiated.authorization.is_some());
+        assert_carried(nsqd.tcp_address(), &config).await;
+    }
+}
+
+#[tokio::test]
+async fn a_secret_is_told_over_a_unix_socket() {
+    require_nsq!();
+    let server = AuthServer::start(rights(&["publish", "subscribe"], 60)).await;
+    let flag = format!("--auth-http-address={}", server.address);
+    let (_process, _directory, address) = nsqd_on_socket(&[&flag]).await;
+    assert_carried(&address, &with_secret("s3cret")).await;
+    assert!(!server.questions().is_empty());
 }

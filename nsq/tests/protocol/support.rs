@@ -76,12 +76,16 @@ pub(crate) async fn assert_carried(address: impl ToString, connection: &Connecti
     expected.extend(many);
 
     let mut consumer = consumer(&address, connection);
+    let first = next(&mut consumer).await;
+    first.touch().unwrap();
+    first.requeue(Duration::ZERO).unwrap();
     let mut received = Vec::new();
     while received.len() < expected.len() {
         let message = next(&mut consumer).await;
         received.push(message.body().to_vec());
         message.finish().unwrap();
     }
+    assert_eq!(consumer.control().stats().requeued, 1);
     expected.sort();
     received.sort();
     assert!(received == expected, "what was carried is not what was published");

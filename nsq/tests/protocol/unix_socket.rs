@@ -9,7 +9,7 @@ use safelight_testkit::{ServerDirectory, ServerProcess, require_nsq};
 use crate::support::*;
 
 /// The test kit's nsqd, and beside it one that listens on a socket file.
-async fn nsqd_on_socket(flags: &[&str]) -> (ServerProcess, ServerDirectory, String) {
+pub(crate) async fn nsqd_on_socket(flags: &[&str]) -> (ServerProcess, ServerDirectory, String) {
     let directory = ServerDirectory::create("nsqd-unix").unwrap();
     let socket = directory.path().join("nsqd.sock");
     let http = directory.path().join("nsqd-http.sock");
