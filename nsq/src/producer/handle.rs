@@ -294,7 +294,8 @@ impl Producer {
     /// Publishes one message that nsqd delivers after `delay` (of whole milliseconds) at the earliest.
     ///
     /// nsqd keeps the delay in memory only: a message that waits is lost when nsqd dies hard, and
-    /// delivered at once after it was stopped in an orderly way.
+    /// delivered at once after it was stopped in an orderly way, or where nsqd has no room for it in its
+    /// memory queue (`--mem-queue-size`).
     ///
     /// # Errors
     /// See [`PublishError`].

@@ -98,7 +98,7 @@ async fn hand_on_counting(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, oks: 
 }
 
 /// Publishes all messages from many tasks at once, each once.
-fn publish_all(producer: &Producer) -> Vec<JoinHandle<Outcomes>> {
+fn publish_all(producer: &Producer, messages: usize) -> Vec<JoinHandle<Outcomes>> {
     let next = Arc::new(AtomicUsize::new(0));
     let lane = |_| {
         let (producer, next) = (producer.clone(), next.clone());
@@ -107,7 +107,7 @@ fn publish_all(producer: &Producer) -> Vec<JoinHandle<Outcomes>> {
             let topic = topic();
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= MESSAGES {
+                if number >= messages {
                     return outcomes;
                 }
                 let kind = match producer.publish(&topic, number.to_string()).await {
@@ -156,7 +156,12 @@ struct Result {
     oks: u64,
 }
 
-async fn publish_through_restarts(flags: &[&str], stop: Stop) -> Result {
+async fn publish_through_restarts(
+    flags: &[&str],
+    stop: Stop,
+    messages: usize,
+    set_up: impl FnOnce(Producer) -> Producer,
+) -> Result {
     let mut nsqd = Nsqd::start(NsqdOptions {
         flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
         ..NsqdOptions::default()
@@ -164,7 +169,7 @@ async fn publish_through_restarts(flags: &[&str], stop: Stop) -> Result {
     .await;
     nsqd.create_channel("images", "ch").await;
     let gateway = Gateway::start(nsqd.tcp_address()).await;
-    let producer = producer(gateway.address).with_timeout(LONG);
+    let producer = set_up(producer(gateway.address).with_timeout(LONG));
     let mut config = consumer_config();
     config.nsqd = vec![nsqd.tcp_address().to_string()];
     config.max_in_flight = 200;
@@ -172,10 +177,10 @@ async fn publish_through_restarts(flags: &[&str], stop: Stop) -> Result {
     let consumer = Consumer::start(config).unwrap();
     let consuming = tokio::spawn(consume_all(consumer, last.clone(), nsqd.http_address()));
 
-    let lanes = publish_all(&producer);
+    let lanes = publish_all(&producer, messages);
     let give_up = Instant::now() + LONG;
     for round in 1..=RESTARTS {
-        let mark = (round * MESSAGES / (RESTARTS + 1)) as u64;
+        let mark = (round * messages / (RESTARTS + 1)) as u64;
         while producer.stats().acknowledged < mark {
             assert!(Instant::now() < give_up, "{:?}", producer.stats());
             sleep(Duration::from_millis(1)).await;
@@ -222,7 +227,10 @@ fn check_what_the_producer_said(result: &Result) {
 async fn everything_acknowledged_is_consumed_though_nsqd_is_stopped_and_started_five_times() {
     require_nsq!();
     // What was in flight at a stop must not take a minute to come again.
-    let result = publish_through_restarts(&["--msg-timeout=2s"], Stop::Orderly).await;
+    let result = publish_through_restarts(&["--msg-timeout=2s"], Stop::Orderly, MESSAGES, |producer| {
+        producer
+    })
+    .await;
     check_what_the_producer_said(&result);
     let lost = result.outcomes.acknowledged.difference(&result.consumed).count();
     assert_eq!(lost, 0, "acknowledged, and never consumed");
@@ -235,7 +243,7 @@ async fn everything_acknowledged_is_consumed_though_nsqd_is_stopped_and_started_
 async fn what_the_producer_says_is_what_nsqd_said_though_nsqd_is_killed_five_times() {
     require_nsq!();
     let flags = ["--mem-queue-size=0", "--msg-timeout=2s"];
-    let result = publish_through_restarts(&flags, Stop::Hard).await;
+    let result = publish_through_restarts(&flags, Stop::Hard, MESSAGES, |producer| producer).await;
     check_what_the_producer_said(&result);
     let lost = result.outcomes.acknowledged.difference(&result.consumed).count();
     println!(
@@ -244,4 +252,101 @@ async fn what_the_producer_says_is_what_nsqd_said_though_nsqd_is_killed_five_tim
         result.outcomes.unknown.len(),
     );
     assert!(lost < MESSAGES / 2, "{lost} lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_repeating_is_asked_for_all_are_acknowledged_though_nsqd_is_killed_five_times() {
+    require_nsq!();
+    const FEWER: usize = MESSAGES / 5;
+    let flags = ["--mem-queue-size=0", "--msg-timeout=2s"];
+    let result =
+        publish_through_restarts(&flags, Stop::Hard, FEWER, |producer| producer.repeating_unknown()).await;
+    assert_eq!(result.outcomes.acknowledged.len(), FEWER);
+    assert_eq!(result.oks, FEWER as u64, "each is acknowledged once");
+}
+
+/// What a channel held at a stop, and how much of it came after.
+#[derive(Debug, PartialEq)]
+struct Kept {
+    waiting: (usize, usize),
+    in_flight: (usize, usize),
+    deferred: (usize, usize),
+}
+
+async fn kept_by_a_stop(stop: Stop) -> Kept {
+    // With each message on its disk as soon as it is taken, and its place there as soon as it is delivered.
+    let flags = ["--mem-queue-size=0", "--sync-every=1"];
+    let mut nsqd = nsqd_with(&flags).await;
+    nsqd.create_channel("images", "ch").await;
+    let producer = producer(nsqd.tcp_address()).with_timeout(LIMIT);
+    let mut config = consumer_config();
+    config.nsqd = vec![nsqd.tcp_address().to_string()];
+    config.max_in_flight = 50;
+    let mut holding = Consumer::start(config).unwrap();
+    let flying = bodies("flying ", 50);
+    let batch = flying.iter().cloned().map(Into::into).collect();
+    producer.publish_many(&topic(), batch).await.unwrap();
+    let mut held = Vec::new();
+    for _ in 0..50 {
+        held.push(next(&mut holding).await);
+    }
+    let batch = bodies("waiting ", 50).into_iter().map(Into::into).collect();
+    producer.publish_many(&topic(), batch).await.unwrap();
+    let hour = Duration::from_secs(3600);
+    for body in bodies("deferred ", 50) {
+        producer.publish_deferred(&topic(), body, hour).await.unwrap();
+    }
+    let channel = loop {
+        let channel = nsqd.channel("images", "ch").await;
+        if channel.depth + channel.deferred == 100 {
+            break channel;
+        }
+    };
+    assert_eq!(channel.in_flight, 50);
+    match stop {
+        Stop::Orderly => nsqd.terminate().await,
+        Stop::Hard => nsqd.kill(),
+    }
+    drop((holding, held));
+    nsqd.restart().await;
+    let mut consumer = consumer(&nsqd);
+    let mut came = HashSet::new();
+    while let Ok(message) = timeout(Duration::from_millis(500), consumer.next()).await {
+        let message = message.unwrap();
+        came.insert(String::from_utf8(message.body().to_vec()).unwrap());
+        message.finish().unwrap();
+    }
+    let came_of = |kind: &str| came.iter().filter(|body| body.starts_with(kind)).count();
+    let (waiting, deferred) = (channel.depth as usize, channel.deferred as usize);
+    // Without a memory queue nsqd may put a deferred message on its disk, where it forgets the delay: that one waits.
+    let not_deferred = 50 - deferred;
+    Kept {
+        waiting: (
+            waiting,
+            came_of("waiting") + not_deferred.min(came_of("deferred")),
+        ),
+        in_flight: (50, came_of("flying")),
+        deferred: (deferred, came_of("deferred").saturating_sub(not_deferred)),
+    }
+}
+
+#[tokio::test]
+async fn an_orderly_stop_keeps_what_waits_what_is_in_flight_and_what_is_deferred() {
+    require_nsq!();
+    let kept = kept_by_a_stop(Stop::Orderly).await;
+    let all = |(held, came): (usize, usize)| held == came;
+    assert!(
+        all(kept.waiting) && all(kept.in_flight) && all(kept.deferred),
+        "{kept:?}"
+    );
+}
+
+/// So much nsqd loses though its disk has everything: what it has handed out, and what it keeps for later.
+#[tokio::test]
+async fn a_kill_keeps_what_waits_on_the_disk_and_loses_what_is_in_flight_or_deferred() {
+    require_nsq!();
+    let kept = kept_by_a_stop(Stop::Hard).await;
+    println!("killed: {kept:?}, each held and kept");
+    assert_eq!(kept.waiting.0, kept.waiting.1);
+    assert_eq!((kept.in_flight.1, kept.deferred.1), (0, 0));
 }
