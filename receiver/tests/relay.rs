@@ -25,6 +25,9 @@ struct Switched {
     refusals: Arc<AtomicUsize>,
     publishes: Arc<AtomicUsize>,
     waits: Arc<AtomicUsize>,
+    answers: Arc<AtomicUsize>,
+    /// The most batches that were sent and not answered at a time.
+    most_ahead: Arc<AtomicUsize>,
     answering: Arc<Semaphore>,
 }
 
@@ -33,7 +36,9 @@ impl Publish for Switched {
     type Publishing = Option<Publishing>;
 
     async fn enqueue(&self, topic: &str, bodies: &[Bytes]) -> Option<Publishing> {
-        self.publishes.fetch_add(1, Ordering::SeqCst);
+        let sent = self.publishes.fetch_add(1, Ordering::SeqCst) + 1;
+        let ahead = sent - self.answers.load(Ordering::SeqCst);
+        self.most_ahead.fetch_max(ahead, Ordering::SeqCst);
         if self.away.load(Ordering::SeqCst) {
             return None;
         }
@@ -44,6 +49,7 @@ impl Publish for Switched {
         self.waits.fetch_add(1, Ordering::SeqCst);
         // Nothing is answered while the door is shut.
         let _open = self.answering.acquire().await;
+        self.answers.fetch_add(1, Ordering::SeqCst);
         let Some(publishing) = publishing else {
             self.refusals.fetch_add(1, Ordering::SeqCst);
             return Err(QueueError::Unavailable("connection refused".into()));
@@ -63,6 +69,11 @@ struct Relayed {
 
 impl Relayed {
     async fn start(away: bool, settings: RelaySettings) -> Self {
+        Self::start_with(away, settings, 0, Shutdown::new()).await
+    }
+
+    /// With so many images accepted before.
+    async fn start_with(away: bool, settings: RelaySettings, accepted: usize, shutdown: Shutdown) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let database = served::database(&folder).await;
         let queue = Switched {
@@ -71,9 +82,14 @@ impl Relayed {
             refusals: Arc::default(),
             publishes: Arc::default(),
             waits: Arc::default(),
+            answers: Arc::default(),
+            most_ahead: Arc::default(),
             answering: Arc::new(Semaphore::new(1)),
         };
-        let (wake, shutdown) = (Arc::new(Notify::new()), Shutdown::new());
+        if accepted > 0 {
+            accept(&database, 0, accepted).await;
+        }
+        let wake = Arc::new(Notify::new());
         let relay = Relay::new(database.clone(), queue.clone(), Arc::clone(&wake), settings);
         let task = tokio::spawn(relay.run(shutdown.clone()));
         Self {
@@ -87,14 +103,9 @@ impl Relayed {
     }
 
     async fn accept(&self, first: usize, count: usize) -> Vec<i64> {
-        let image = |n| NewImage {
-            path: format!("/p/{n}.jpg"),
-            project: None,
-        };
-        let images: Vec<NewImage> = (first..first + count).map(image).collect();
-        let accepted = self.database.images().accept(&images).await.unwrap();
+        let ids = accept(&self.database, first, count).await;
         self.wake.notify_one();
-        accepted.into_iter().map(|image| image.id).collect()
+        ids
     }
 
     async fn announced(&self, count: usize) -> Vec<i64> {
@@ -108,6 +119,16 @@ impl Relayed {
         })
         .await;
     }
+}
+
+async fn accept(database: &Database, first: usize, count: usize) -> Vec<i64> {
+    let image = |n| NewImage {
+        path: format!("/p/{n}.jpg"),
+        project: None,
+    };
+    let images: Vec<NewImage> = (first..first + count).map(image).collect();
+    let accepted = database.images().accept(&images).await.unwrap();
+    accepted.into_iter().map(|image| image.id).collect()
 }
 
 /// Nothing happens by the clock within a test.
@@ -194,13 +215,16 @@ async fn batches_that_are_not_acknowledged_are_tried_again_one_at_a_time_and_ann
     .await;
     assert_eq!(relayed.queue.publishes.load(Ordering::SeqCst), 3);
     drop(shut);
-    until("several tries", || async {
-        relayed.queue.refusals.load(Ordering::SeqCst) >= 6
-    })
-    .await;
-    let (sent, refused) = (&relayed.queue.publishes, &relayed.queue.refusals);
-    let ahead = sent.load(Ordering::SeqCst) - refused.load(Ordering::SeqCst);
-    assert!(ahead <= 1, "{ahead} sent and not refused yet");
+    let refused = async |count: usize| {
+        until("several are refused", || async {
+            relayed.queue.refusals.load(Ordering::SeqCst) >= count
+        })
+        .await;
+    };
+    refused(3).await;
+    relayed.queue.most_ahead.store(0, Ordering::SeqCst);
+    refused(9).await;
+    assert_eq!(relayed.queue.most_ahead.load(Ordering::SeqCst), 1);
     relayed.queue.away.store(false, Ordering::SeqCst);
     let mut announced = relayed.announced(50).await;
     announced.sort_unstable();
@@ -225,6 +249,16 @@ async fn a_stopping_relay_does_not_wait_for_an_acknowledgement_that_does_not_com
     let ended = tokio::time::timeout(Duration::from_secs(10), relayed.task).await;
     ended.expect("it ends").unwrap();
     assert_eq!(relayed.database.outbox().pending().await.unwrap(), 50);
+}
+
+#[tokio::test]
+async fn a_stopping_relay_sends_one_batch_at_a_time() {
+    let shutdown = Shutdown::new();
+    shutdown.trigger();
+    let relayed = Relayed::start_with(false, small_batches(), 50, shutdown).await;
+    relayed.drained().await;
+    assert_eq!(relayed.queue.publishes.load(Ordering::SeqCst), 5);
+    assert_eq!(relayed.queue.most_ahead.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
