@@ -39,7 +39,7 @@ pub struct NsqdState {
     pub received: u64,
 }
 
-/// How a close went.
+/// How a close went. Of a message whose connection was lost meanwhile it says nothing: nsqd requeues that itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Drained {
@@ -49,7 +49,7 @@ pub struct Drained {
     pub requeued: usize,
     /// Messages that were handed out and not answered before the deadline. They were requeued over their
     /// holders' heads, so that somebody else gets them at once; where nsqd could not be told, they come
-    /// again when theirs has passed.
+    /// again when their own deadlines have passed.
     pub abandoned: usize,
 }
 

@@ -3,9 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod cancelled;
+mod cancelled_consumer;
 mod choppy;
 mod closing;
+mod cut_answers;
+mod cut_subscriptions;
+mod giving_up;
 mod lengths;
+mod nsqd;
 mod server;
 mod silence;
 #[cfg(feature = "tls")]

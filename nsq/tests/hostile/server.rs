@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use async_nsq::{ConnectionConfig, Dialer, Producer, ProducerConfig, Topic};
+use async_nsq::{
+    ConnectionConfig, ConnectionError, Consumer, ConsumerConfig, Dialer, Producer, ProducerConfig, Topic,
+};
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
 
 /// Everything here ends long before, unless it is broken.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
-const PIPE: usize = 64 * 1024;
+/// More than anything here says in one go.
+pub(crate) const PIPE: usize = 64 * 1024;
 
 /// One step of a part.
 #[derive(Debug, Clone)]
@@ -48,7 +51,8 @@ pub(crate) fn accepted(pipe: usize) -> (ConnectionConfig, mpsc::UnboundedReceive
     (config, receiver)
 }
 
-async fn play(mut stream: DuplexStream, acts: Vec<Act>) {
+/// Plays this part, and then listens in silence unless it has hung up.
+pub(crate) async fn play(mut stream: DuplexStream, acts: Vec<Act>) {
     let mut heard = BytesMut::new();
     for act in acts {
         match act {
@@ -86,6 +90,18 @@ pub(crate) fn producer(connection: ConnectionConfig) -> Producer {
     config.connection = connection;
     config.publish_timeout = LIMIT;
     Producer::start(config).unwrap()
+}
+
+pub(crate) fn consumer(connection: ConnectionConfig) -> Consumer {
+    let mut config = ConsumerConfig::new(topic(), "ch".parse().unwrap());
+    config.nsqd = vec!["nsqd.test:4150".to_owned()];
+    config.connection = connection;
+    Consumer::start(config).unwrap()
+}
+
+/// How a client tells that it was hung up on.
+pub(crate) fn is_hung_up(error: &ConnectionError) -> bool {
+    matches!(error, ConnectionError::Closed | ConnectionError::Io(_))
 }
 
 pub(crate) fn frame(frame_type: i32, data: &[u8]) -> Vec<u8> {

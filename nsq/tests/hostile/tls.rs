@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use async_nsq::{ConnectionConfig, ConnectionError, PublishError, TlsConfig, TlsError};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use async_nsq::{ConnectionConfig, ConnectionError, Dialer, PublishError, TlsConfig, TlsError};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, join, split};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{ServerConfig, SupportedProtocolVersion};
+use tokio_util::io::InspectWriter;
 
 use crate::server::*;
 
@@ -18,10 +21,14 @@ const GRANTED: &str = r#"{"tls_v1":true}"#;
 
 /// A server's side of TLS, and who trusts it.
 fn both_sides() -> (TlsAcceptor, TlsConfig) {
+    both_sides_of(&TLS13)
+}
+
+fn both_sides_of(version: &'static SupportedProtocolVersion) -> (TlsAcceptor, TlsConfig) {
     let pair = rcgen::generate_simple_self_signed(["nsqd.test".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
     let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&[version])
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![pair.cert.der().clone()], key)
@@ -144,4 +151,56 @@ async fn a_farewell_that_is_left_out_is_a_closed_connection() {
         matches!(error, ConnectionError::Closed | ConnectionError::Io(_)),
         "{error:?}"
     );
+}
+
+/// Speaks TLS well. Tells how many bytes it said, and whether that was everything before it was hung up on.
+async fn grant_tls(acceptor: TlsAcceptor, mut server: DuplexStream) -> (usize, bool) {
+    until_heard(&mut server, END_OF_IDENTIFY).await;
+    let mut said = granting(GRANTED).len();
+    // Who does not listen any more is seen at the next word.
+    let _ = server.write_all(&granting(GRANTED)).await;
+    let (reading, writing) = split(server);
+    let mut said_all = false;
+    let counted = InspectWriter::new(writing, |bytes| said += bytes.len());
+    if let Ok(mut tls) = acceptor.accept(join(reading, counted)).await
+        && tls.write_all(&ok()).await.is_ok()
+        && tls.flush().await.is_ok()
+    {
+        said_all = true;
+        let _ = tls.read_to_end(&mut Vec::new()).await;
+    }
+    (said, said_all)
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_at_any_byte_of_a_good_tls_handshake_is_closed() {
+    for version in [&TLS12, &TLS13] {
+        let (acceptor, trusting) = both_sides_of(version);
+        // Lengths vary by a few bytes, as signatures do, so the end is where it succeeds.
+        let mut cut = 0;
+        loop {
+            let (sender, mut servings) = mpsc::unbounded_channel();
+            let acceptor = acceptor.clone();
+            let mut config = ConnectionConfig::default();
+            config.tls = Some(trusting.clone());
+            config.dialer = Some(Dialer::new(move |_| {
+                let (ours, servers) = duplex(PIPE);
+                let serving = tokio::spawn(grant_tls(acceptor.clone(), servers));
+                let (reading, writing) = split(ours);
+                let cut_off = join(reading.take(cut as u64), writing);
+                let sent = sender.send(serving);
+                std::future::ready(sent.map(|()| cut_off).map_err(std::io::Error::other))
+            }));
+            let probed = timeout(LIMIT, config.probe("nsqd.test:4150")).await.unwrap();
+            let serving = servings.recv().await.unwrap();
+            let (said, said_all) = timeout(LIMIT, serving).await.unwrap().unwrap();
+            match probed {
+                Err(error) if is_hung_up(&error) && (cut < said || !said_all) => {}
+                Ok(_) if cut >= said && said_all => break,
+                other => panic!("{version:?}, {cut} of {said} bytes, all of it: {said_all}: {other:?}"),
+            }
+            assert!(cut < 10_000, "no handshake takes so much");
+            cut += 1;
+        }
+    }
 }
