@@ -21,6 +21,7 @@ pub(crate) struct Jpeg<'a> {
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) orientation: Orientation,
+    pub(crate) profile: Option<Vec<u8>>,
     progressive: bool,
     grey: bool,
 }
@@ -42,6 +43,7 @@ impl<'a> Jpeg<'a> {
             width: u32::from(info.width),
             height: u32::from(info.height),
             orientation,
+            profile: decoder.icc_profile(),
             progressive: info.sof.is_progressive(),
             grey: colors == ColorSpace::Luma,
         })

@@ -7,17 +7,22 @@ use image::{DynamicImage, RgbImage, Rgba, RgbaImage};
 /// - Transparency is composited over white, as a white page shows it. The colors under fully transparent
 ///   pixels are whatever the encoder left there and mean nothing.
 /// - The EXIF orientation has been applied, so width and height are those a person sees.
-/// - Color profiles are not applied.
+/// - Color profiles are not applied, and handed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
     /// The pixels.
     pub image: RgbImage,
+    /// The ICC profile that says what colors they are; sRGB without one.
+    pub profile: Option<Vec<u8>>,
 }
+
+/// A larger ICC profile is not handed on; those of cameras and editors take a few hundred bytes to a few thousand.
+const LARGEST_PROFILE: usize = 64 << 10;
 
 // === impl Picture ===
 
 impl Picture {
-    pub(crate) fn new(decoded: DynamicImage, orientation: Orientation) -> Self {
+    pub(crate) fn new(decoded: DynamicImage, orientation: Orientation, profile: Option<Vec<u8>>) -> Self {
         let rgb = if decoded.color().has_alpha() {
             over_white(decoded.into_rgba8())
         } else {
@@ -27,6 +32,7 @@ impl Picture {
         upright.apply_orientation(orientation);
         Self {
             image: upright.into_rgb8(),
+            profile: profile.filter(|profile| is_of_rgb(profile)),
         }
     }
 
@@ -39,6 +45,14 @@ impl Picture {
     pub fn height(&self) -> u32 {
         self.image.height()
     }
+}
+
+/// Whether it is an ICC profile of a color space whose values are red, green and blue (ICC.1:2022, 7.2): that of a grey
+/// or CMYK picture says nothing about the pixels that it was converted to.
+fn is_of_rgb(profile: &[u8]) -> bool {
+    profile.len() <= LARGEST_PROFILE
+        && profile.get(16..20) == Some(b"RGB ")
+        && profile.get(36..40) == Some(b"acsp")
 }
 
 fn over_white(image: RgbaImage) -> RgbImage {

@@ -29,6 +29,8 @@ pub struct Sketch<'a> {
     height: u32,
     orientation: Orientation,
     memory: u64,
+    content_type: ContentType,
+    profile: Option<Vec<u8>>,
     source: Source<'a>,
 }
 
@@ -94,7 +96,7 @@ impl<'a> Sketch<'a> {
     }
 
     fn read_jpeg(bytes: &'a [u8], limits: PictureLimits) -> Result<Self, MediaError> {
-        let jpeg = Jpeg::read_header(bytes)?;
+        let mut jpeg = Jpeg::read_header(bytes)?;
         limits.check(jpeg.width, jpeg.height)?;
         limits.check_bytes(jpeg.memory())?;
         Ok(Self {
@@ -102,6 +104,8 @@ impl<'a> Sketch<'a> {
             height: jpeg.height,
             orientation: jpeg.orientation,
             memory: jpeg.memory(),
+            content_type: ContentType::Jpeg,
+            profile: jpeg.profile.take(),
             source: Source::Jpeg(jpeg),
         })
     }
@@ -124,13 +128,22 @@ impl<'a> Sketch<'a> {
         decoder.set_limits(allowed).map_err(image_error)?;
         // A picture with an unreadable EXIF block is a picture the right way up.
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        // As one whose colors nobody described is one of the usual colors.
+        let profile = decoder.icc_profile().unwrap_or(None);
         Ok(Self {
             width,
             height,
             orientation,
             memory,
+            content_type: kind,
+            profile,
             source: Source::Other(Box::new(decoder)),
         })
+    }
+
+    /// The kind of the file.
+    pub fn content_type(&self) -> ContentType {
+        self.content_type
     }
 
     /// Width of the upright picture, in pixels.
@@ -166,7 +179,7 @@ impl<'a> Sketch<'a> {
                 Source::Jpeg(jpeg) => jpeg.decode()?,
                 Source::Other(decoder) => DynamicImage::from_decoder(decoder).map_err(image_error)?,
             };
-            Ok(Picture::new(decoded, self.orientation))
+            Ok(Picture::new(decoded, self.orientation, self.profile))
         })
     }
 

@@ -4,7 +4,7 @@
 mod fixtures;
 
 use fixtures::dc_jpeg::{self, Colors};
-use fixtures::{corner_letters, corners, encode, headers, jpeg, with_orientation};
+use fixtures::{corner_letters, corners, encode, headers, icc_profile, jpeg, with_orientation, with_profile};
 use image::{DynamicImage, ImageBuffer, ImageFormat, Luma, Rgb, Rgba, RgbaImage};
 use safelight_media::{Library, MediaArgs, MediaError, Picture};
 
@@ -179,4 +179,28 @@ fn other_formats_are_named_as_unsupported() {
         assert!(matches!(error, MediaError::Unsupported(_)), "{error:?}");
         assert!(error.to_string().contains("send a JPEG"), "{error}");
     }
+}
+
+#[test]
+fn the_profile_of_a_pictures_colors_is_handed_on() {
+    let profile = icc_profile(b"RGB ");
+    let photograph = with_profile(&jpeg(&corners(40, 30)), &profile);
+    assert_eq!(decode(&photograph).profile.as_deref(), Some(&profile[..]));
+
+    let mut png = Vec::new();
+    let mut encoder = image::codecs::png::PngEncoder::new(&mut png);
+    image::ImageEncoder::set_icc_profile(&mut encoder, profile.clone()).unwrap();
+    corners(40, 30).write_with_encoder(encoder).unwrap();
+    assert_eq!(decode(&png).profile, Some(profile));
+}
+
+#[test]
+fn a_profile_of_other_colors_than_red_green_and_blue_is_not() {
+    for color_space in [b"GRAY", b"CMYK", b"Lab "] {
+        let photograph = with_profile(&jpeg(&corners(40, 30)), &icc_profile(color_space));
+        assert_eq!(decode(&photograph).profile, None);
+    }
+    let nonsense = with_profile(&jpeg(&corners(40, 30)), b"RGB RGB RGB RGB RGB RGB RGB");
+    assert_eq!(decode(&nonsense).profile, None);
+    assert_eq!(decode(&jpeg(&corners(40, 30))).profile, None);
 }
