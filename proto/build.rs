@@ -5,7 +5,11 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const FILES: [&str; 2] = ["facerecog.proto", "safelight/recognizer/v1/recognizer.proto"];
+const FILES: [&str; 3] = [
+    "facerecog.proto",
+    "safelight/recognizer/v1/recognizer.proto",
+    "safelight/transformer/v1/transformer.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     for file in FILES {

@@ -17,5 +17,13 @@ pub mod recognizer {
     }
 }
 
+/// Thumbnails and other pictures made out of media.
+pub mod transformer {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("safelight.transformer.v1");
+    }
+}
+
 /// The encoded `FileDescriptorSet` of every contract here, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,0 +1,23 @@
+use safelight_media::MediaError;
+use safelight_store::StoreError;
+use thiserror::Error;
+
+/// Why nothing was made. `Display` is a sentence for the person who sent the medium.
+#[derive(Debug, Error)]
+pub enum TransformError {
+    /// The request cannot be served as it is.
+    #[error("{0}")]
+    Request(String),
+    /// The medium.
+    #[error(transparent)]
+    Media(#[from] MediaError),
+    /// The store did not take what was made.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Too many wait already. Nothing was begun.
+    #[error("the work queue is full")]
+    Busy,
+    /// The work crashed.
+    #[error("the worker failed")]
+    Crashed,
+}

@@ -1,0 +1,21 @@
+//! Pictures made out of media, behind gRPC.
+//!
+//! A [`Transformer`] reads a medium through the [`Library`](safelight_media::Library), works on it in a bounded number
+//! of threads (`workshop`), and puts what it made into the [`Store`](safelight_store::Store) once. [`serve`] puts the
+//! contract `safelight.transformer.v1` in front of it.
+
+mod config;
+mod error;
+mod grpc;
+mod resize;
+mod server;
+mod size;
+mod thumbnails;
+mod transformer;
+mod workshop;
+
+pub use crate::config::Config;
+pub use crate::error::TransformError;
+pub use crate::server::serve;
+pub use crate::size::Size;
+pub use crate::transformer::{Output, Probe, Transformer};
