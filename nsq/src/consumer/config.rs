@@ -29,8 +29,8 @@ pub struct ConsumerConfig {
     pub lookupd_interval: Duration,
     /// How nsqlookupds are asked: within which time, with which token, whether encrypted.
     pub lookupd_http: HttpConfig,
-    /// How long a lowered RDY is taken to need until nsqd acts on it, beside its output buffer timeout.
-    /// No other connection is given the share before. Default 100 ms.
+    /// How long a lowered RDY, or the end of a connection, is taken to need until nsqd acts on it, beside its
+    /// output buffer timeout. No other connection is given the share before. Default 100 ms.
     pub settling_time: Duration,
     /// With more connections than `max_in_flight`: how long one that has no messages keeps its turn.
     /// Default 100 ms.

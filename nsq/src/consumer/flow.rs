@@ -81,7 +81,7 @@ impl Flow {
 
     pub(super) fn remove(&self, generation: u64) {
         let mut inner = self.lock();
-        inner.shares.remove(generation);
+        inner.shares.remove(generation, Instant::now());
         inner.connections.remove(&generation);
     }
 

@@ -3,7 +3,8 @@
 //! nsqd's RDY is a standing limit on the unanswered messages of one connection. The sum over all
 //! connections must not pass `max_in_flight`, not even while shares move: a lowered RDY takes effect only
 //! when nsqd has read it, and what it sent before that counts. So a connection keeps *exposing* its old
-//! share for a settling time, and what another is raised by comes out of what nobody exposes.
+//! share for a settling time, one that was lost as well, and what another is raised by comes out of what nobody
+//! exposes.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -43,6 +44,9 @@ pub(super) struct Shares {
     busy_turn: Duration,
     /// With more connections than slots, those in front have one.
     ring: VecDeque<Share>,
+    /// Shares of connections that were lost, and until when: nsqd may have closed its side, or not heard of ours, and
+    /// still count their messages as in flight.
+    lost: VecDeque<(u32, Instant)>,
 }
 
 #[derive(Debug)]
@@ -79,6 +83,7 @@ impl Shares {
             idle_turn,
             busy_turn,
             ring: VecDeque::new(),
+            lost: VecDeque::new(),
         }
     }
 
@@ -95,8 +100,13 @@ impl Shares {
         });
     }
 
-    pub(super) fn remove(&mut self, id: ConnectionId) {
-        self.ring.retain(|share| share.id != id);
+    pub(super) fn remove(&mut self, id: ConnectionId, now: Instant) {
+        let Some(place) = self.ring.iter().position(|share| share.id == id) else {
+            return;
+        };
+        if let Some(share) = self.ring.remove(place) {
+            self.lost.push_back((share.exposure(), now + self.settling_time));
+        }
     }
 
     pub(super) fn set_max_in_flight(&mut self, max_in_flight: u32) {
@@ -139,6 +149,9 @@ impl Shares {
                 share.lowered_from.pop_front();
             }
         }
+        while self.lost.front().is_some_and(|&(_, until)| until <= now) {
+            self.lost.pop_front();
+        }
         self.rotate(now);
         let targets = self.targets();
         let mut changes = Vec::new();
@@ -151,7 +164,9 @@ impl Shares {
                 });
             }
         }
-        let exposed: u32 = self.ring.iter().map(Share::exposure).fold(0, u32::saturating_add);
+        let exposed = self.ring.iter().map(Share::exposure);
+        let lost = self.lost.iter().map(|&(exposure, _)| exposure);
+        let exposed: u32 = exposed.chain(lost).fold(0, u32::saturating_add);
         let mut free = self.max_in_flight.saturating_sub(exposed);
         let crowded = self.is_crowded();
         for (share, &target) in self.ring.iter_mut().zip(&targets) {
@@ -185,6 +200,7 @@ impl Shares {
             .ring
             .iter()
             .flat_map(|share| &share.lowered_from)
+            .chain(&self.lost)
             .map(|&(_, until)| until);
         let settled = if wanting { settled.min() } else { None };
         let turns = self

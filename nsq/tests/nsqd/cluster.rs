@@ -96,6 +96,8 @@ async fn consumption_goes_on_while_one_nsqd_and_one_nsqlookupd_of_two_go_and_com
     config.lookupd_interval = Duration::from_millis(300);
     config.lookupd_http.timeout = Duration::from_millis(500);
     config.max_in_flight = MAX_IN_FLIGHT;
+    // What nsqd has for acting on a lowered RDY: here it shares two cores with everything else.
+    config.settling_time = Duration::from_millis(300);
     let consumer = Consumer::start(config).unwrap();
     let control = consumer.control();
     let seen = Arc::new(Mutex::new(BTreeSet::new()));
