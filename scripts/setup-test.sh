@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the machine ready to run the tests: MariaDB, NSQ, and the Python packages that check the
+# Makes the machine ready to run the tests: MariaDB, NSQ, ffmpeg, and the Python packages that check the
 # Kubernetes manifests. A second run does nothing.
 #
 # Nothing is started: the tests run servers of their own, on free ports and in temporary folders.
@@ -18,6 +18,8 @@ packages=()
 if ! { has nsqd && has nsqlookupd; } && ! has go && [[ ! -x $root/.tools/bin/nsqd ]]; then
     packages+=(golang-go ca-certificates)
 fi
+# Films are worked on by ffmpeg, boxed in by util-linux.
+{ has ffmpeg && has ffprobe; } || packages+=(ffmpeg)
 ((${#packages[@]} == 0)) || "$root/scripts/apt.sh" "${packages[@]}"
 
 if ! { has nsqd && has nsqlookupd; }; then

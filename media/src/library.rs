@@ -158,6 +158,15 @@ impl Library {
         Ok((file, ContentType::of(&magic)?, bytes))
     }
 
+    /// Opens a file that may be anything and of any size, to be looked at by somebody else: the file at its first byte,
+    /// and its size in bytes.
+    ///
+    /// # Errors
+    /// Any but those of decoding.
+    pub fn open_any(&self, uri: &str) -> Result<(File, u64), MediaError> {
+        beneath::open(&self.parse(uri)?)
+    }
+
     fn parse(&self, uri: &str) -> Result<MediaUri<'_>, MediaError> {
         MediaUri::parse(uri, &self.shared.roots, &self.shared.mounts)
     }

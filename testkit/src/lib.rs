@@ -5,11 +5,13 @@
 //! machine is touched. What cannot be started panics with the end of the server's log, because a test can
 //! do nothing better with it.
 
+mod ffmpeg;
 mod mariadb;
 mod nsq;
 mod proxy;
 mod server_process;
 
+pub use ffmpeg::ffmpeg_available_or_skipped;
 pub use mariadb::MariaDb;
 pub use nsq::{ChannelStats, NsqLookupd, Nsqd, NsqdOptions, nsq_available, nsq_available_or_skipped};
 pub use proxy::Proxy;

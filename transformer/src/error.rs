@@ -11,6 +11,18 @@ pub enum TransformError {
     /// The medium.
     #[error(transparent)]
     Media(#[from] MediaError),
+    /// The film.
+    #[error("the film cannot be worked on: {0}")]
+    Film(String),
+    /// It is no medium of any kind that is opened.
+    #[error("the file is neither a picture nor a film")]
+    NoMedium,
+    /// It is a picture, where a film is needed.
+    #[error("the file is not a film")]
+    NoFilm,
+    /// Films need ffmpeg.
+    #[error("films need ffmpeg and ffprobe, which are not installed here")]
+    NoFfmpeg,
     /// The store did not take what was made.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -4,6 +4,7 @@ use safelight_store::StoreError;
 use tonic::{Code, Request, Response, Status};
 
 use crate::error::TransformError;
+use crate::film::Animation;
 use crate::size::Size;
 use crate::transformer::{Output, Transformer};
 
@@ -32,6 +33,38 @@ impl proto::transformer_server::Transformer for Transforms {
             width: probe.width,
             height: probe.height,
             bytes: probe.bytes,
+            duration_ms: probe.duration_ms,
+        }))
+    }
+
+    async fn capture_frame(
+        &self,
+        request: Request<proto::CaptureFrameRequest>,
+    ) -> Result<Response<proto::CaptureFrameResponse>, Status> {
+        let proto::CaptureFrameRequest { uri, output, at_ms } = request.into_inner();
+        let output = self.transformer.capture_frame(uri, output, at_ms).await?;
+        Ok(Response::new(proto::CaptureFrameResponse {
+            output: Some(output_message(output)),
+        }))
+    }
+
+    async fn animated_gif(
+        &self,
+        request: Request<proto::AnimatedGifRequest>,
+    ) -> Result<Response<proto::AnimatedGifResponse>, Status> {
+        let request = request.into_inner();
+        let usual = Animation::default();
+        let asked = Animation {
+            width: request.width.unwrap_or(usual.width),
+            max_ms: request.max_ms.unwrap_or(usual.max_ms),
+            fps: request.fps.unwrap_or(usual.fps),
+        };
+        let output = self
+            .transformer
+            .animated_gif(request.uri, request.output, asked)
+            .await?;
+        Ok(Response::new(proto::AnimatedGifResponse {
+            output: Some(output_message(output)),
         }))
     }
 
@@ -72,7 +105,12 @@ impl From<TransformError> for Status {
         let code = match &error {
             TransformError::Media(MediaError::Missing) => Code::NotFound,
             TransformError::Media(media) if media.is_retryable() => Code::Aborted,
-            TransformError::Media(_) | TransformError::Request(_) => Code::InvalidArgument,
+            TransformError::Media(_)
+            | TransformError::Request(_)
+            | TransformError::Film(_)
+            | TransformError::NoMedium
+            | TransformError::NoFilm => Code::InvalidArgument,
+            TransformError::NoFfmpeg => Code::Unimplemented,
             TransformError::Store(
                 StoreError::Missing
                 | StoreError::Full

@@ -14,7 +14,7 @@ use safelight_store::{Store, StoreArgs};
 use safelight_transformer::{Config, Transformer, serve};
 use tokio::net::TcpListener;
 
-/// Makes thumbnails out of pictures, behind gRPC.
+/// Makes thumbnails out of pictures, and pictures out of films, behind gRPC.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
@@ -82,7 +82,9 @@ async fn run(args: Args) -> anyhow::Result<()> {
         .with_context(|| format!("TRANSFORMER_HTTP_LISTEN: cannot listen on {}", args.http_listen))?;
 
     let shutdown = Shutdown::on_signals();
-    let transformer = Transformer::new(&args.transformer, library, store.clone());
+    let transformer = Transformer::start(&args.transformer, library, media.max_pixels, store.clone())
+        .await
+        .unwrap_or_else(|error| configuration_error(error));
     let readiness = Readiness::new(shutdown.clone());
     let asked = store.clone();
     readiness.register("store", Duration::from_secs(2), move || {

@@ -1,11 +1,13 @@
+use std::io::{Read, Seek};
 use std::sync::Arc;
 use std::time::Instant;
 
-use safelight_media::Library;
+use safelight_media::{Library, MediaError};
 use safelight_store::{Key, Put, Store};
 
-use crate::config::Config;
+use crate::config::{Config, NoSandbox};
 use crate::error::TransformError;
+use crate::film::{Animation, Container, Film, Films};
 use crate::size::{self, Size};
 use crate::thumbnails::{self, Format};
 use crate::workshop::Workshop;
@@ -21,6 +23,7 @@ struct Inner {
     library: Library,
     store: Store,
     workshop: Workshop,
+    films: Films,
 }
 
 /// What a medium is.
@@ -34,6 +37,14 @@ pub struct Probe {
     pub height: u32,
     /// Of the file.
     pub bytes: u64,
+    /// Of a film, where it is known.
+    pub duration_ms: Option<u64>,
+}
+
+/// What is known of a file that was opened.
+enum Medium {
+    Picture(Probe),
+    Film(Film),
 }
 
 /// A picture that was made, or that was there already.
@@ -60,15 +71,26 @@ pub struct Output {
 // === impl Transformer ===
 
 impl Transformer {
-    /// A transformer of the media of this library, which includes the store if uploads are to be worked on.
-    pub fn new(config: &Config, library: Library, store: Store) -> Self {
-        Self {
+    /// A transformer of the media of this library, which includes the store if uploads are to be worked on, with frames
+    /// of films of at most `max_pixels`.
+    ///
+    /// # Errors
+    /// Where a sandbox is required and none works.
+    pub async fn start(
+        config: &Config,
+        library: Library,
+        max_pixels: u64,
+        store: Store,
+    ) -> Result<Self, NoSandbox> {
+        let films = Films::new(config.sandbox, config.film_limits(max_pixels)).await;
+        Ok(Self {
             inner: Arc::new(Inner {
                 library,
                 store,
                 workshop: Workshop::new(config.workers(), usize::from(config.queue)),
+                films: films.ok_or(NoSandbox)?,
             }),
-        }
+        })
     }
 
     /// Says what a medium is.
@@ -77,20 +99,74 @@ impl Transformer {
     /// Any but [`TransformError::Store`].
     ///
     /// # Cancel safety
-    /// Dropped, it begins nothing any more; what has begun runs to its end.
+    /// Dropped, it begins nothing any more; what has begun on a picture runs to its end, ffmpeg is killed.
     pub async fn probe(&self, uri: String) -> Result<Probe, TransformError> {
-        let inner = Arc::clone(&self.inner);
-        let probed = self.inner.workshop.run(move || {
-            let file = inner.library.read(&uri)?;
-            let sketch = inner.library.sketch(&file.bytes)?;
-            Ok(Probe {
-                content_type: sketch.content_type().mime(),
-                width: sketch.width(),
-                height: sketch.height(),
-                bytes: file.bytes.len() as u64,
-            })
-        });
+        let inner = &self.inner;
+        let probed = async {
+            match self.open(uri).await? {
+                Medium::Picture(probe) => Ok(probe),
+                Medium::Film(film) => {
+                    let _bench = inner.workshop.bench().await?;
+                    let info = inner.films.info(&film).await?;
+                    Ok(Probe {
+                        content_type: film.container.mime(),
+                        width: info.width,
+                        height: info.height,
+                        bytes: film.bytes,
+                        duration_ms: info.duration_ms,
+                    })
+                }
+            }
+        };
         timed("probe", probed).await
+    }
+
+    /// Makes a picture out of one frame of a film: the first that is not black, or the one at that time, in milliseconds
+    /// from the beginning. It goes to the store under `output` and `_f.png`, once.
+    ///
+    /// # Errors
+    /// Any.
+    ///
+    /// # Cancel safety
+    /// As [`Transformer::probe`].
+    pub async fn capture_frame(
+        &self,
+        uri: String,
+        output: String,
+        at_ms: Option<u64>,
+    ) -> Result<Output, TransformError> {
+        let key = size::key_of(&format!("{}_f.png", size::key_of(&output)?))?;
+        let captured = async {
+            let film = self.film(uri).await?;
+            let _bench = self.inner.workshop.bench().await?;
+            let frame = self.inner.films.frame(&film, at_ms).await?;
+            self.put("frame", key, frame).await
+        };
+        timed("frame", captured).await
+    }
+
+    /// Makes a small moving picture out of the beginning of a film. It goes to the store under `output` and `.gif`, once.
+    ///
+    /// # Errors
+    /// Any.
+    ///
+    /// # Cancel safety
+    /// As [`Transformer::probe`].
+    pub async fn animated_gif(
+        &self,
+        uri: String,
+        output: String,
+        asked: Animation,
+    ) -> Result<Output, TransformError> {
+        asked.check()?;
+        let key = size::key_of(&format!("{}.gif", size::key_of(&output)?))?;
+        let animated = async {
+            let film = self.film(uri).await?;
+            let _bench = self.inner.workshop.bench().await?;
+            let moving = self.inner.films.animation(&film, asked).await?;
+            self.put("animation", key, moving).await
+        };
+        timed("gif", animated).await
     }
 
     /// Makes smaller pictures out of a picture: those of `sizes` that make it no larger, or else the smallest at the
@@ -116,11 +192,64 @@ impl Transformer {
             .run(move || inner.make_thumbnails(&uri, &output, &sizes));
         timed("thumbnails", made).await
     }
+
+    async fn film(&self, uri: String) -> Result<Film, TransformError> {
+        match self.open(uri).await? {
+            Medium::Film(film) => Ok(film),
+            Medium::Picture(_) => Err(TransformError::NoFilm),
+        }
+    }
+
+    async fn open(&self, uri: String) -> Result<Medium, TransformError> {
+        let inner = Arc::clone(&self.inner);
+        self.inner.workshop.run(move || inner.open(&uri)).await
+    }
+
+    /// Puts a picture into the store that something else has encoded.
+    async fn put(&self, role: &'static str, key: Key, bytes: Vec<u8>) -> Result<Output, TransformError> {
+        let inner = Arc::clone(&self.inner);
+        // Not in the workshop, where there is a place for this call already.
+        let put = tokio::task::spawn_blocking(move || {
+            let sketch = inner.library.sketch(&bytes)?;
+            let (content_type, width, height) =
+                (sketch.content_type().mime(), sketch.width(), sketch.height());
+            inner.put(role, key, content_type, (width, height), &bytes)
+        });
+        put.await.map_err(|_| TransformError::Crashed)?
+    }
 }
 
 // === impl Inner ===
 
 impl Inner {
+    /// Opens a file and tells by its first bytes what it is.
+    fn open(&self, uri: &str) -> Result<Medium, TransformError> {
+        let (mut file, bytes) = self.library.open_any(uri)?;
+        let mut magic = Vec::with_capacity(Container::MAGIC_BYTES);
+        let first = Container::MAGIC_BYTES as u64;
+        let read = file.by_ref().take(first).read_to_end(&mut magic);
+        read.and_then(|_| file.rewind()).map_err(MediaError::Unreadable)?;
+        if let Some(container) = Container::of(&magic) {
+            return Ok(Medium::Film(Film {
+                file,
+                container,
+                bytes,
+            }));
+        }
+        let file = self.library.read(uri)?;
+        let sketch = self.library.sketch(&file.bytes).map_err(|error| match error {
+            MediaError::NotAPicture => TransformError::NoMedium,
+            error => error.into(),
+        })?;
+        Ok(Medium::Picture(Probe {
+            content_type: sketch.content_type().mime(),
+            width: sketch.width(),
+            height: sketch.height(),
+            bytes: file.bytes.len() as u64,
+            duration_ms: None,
+        }))
+    }
+
     fn make_thumbnails(
         &self,
         uri: &str,
@@ -140,19 +269,41 @@ impl Inner {
             .into_iter()
             .map(|thumbnail| {
                 let key = thumbnail.size.key(&output, format.ending())?;
-                let (Put::New(object) | Put::There(object)) = self.store.put_once(&key, &thumbnail.bytes)?;
-                Ok(Output {
-                    role: thumbnail.size.role.clone(),
-                    uri: self.store.uri(&key),
-                    key,
-                    content_type: thumbnail.format.mime(),
-                    width: thumbnail.width,
-                    height: thumbnail.height,
-                    bytes: object.bytes,
-                    blake3: object.blake3,
-                })
+                let size = (thumbnail.width, thumbnail.height);
+                let role = &thumbnail.size.role;
+                self.put(role, key, thumbnail.format.mime(), size, &thumbnail.bytes)
             })
             .collect()
+    }
+
+    fn put(
+        &self,
+        role: &str,
+        key: Key,
+        content_type: &'static str,
+        size: (u32, u32),
+        bytes: &[u8],
+    ) -> Result<Output, TransformError> {
+        let (object, content_type, (width, height)) = match self.store.put_once(&key, bytes)? {
+            Put::New(object) => (object, content_type, size),
+            Put::There(object) => {
+                // It may have been made out of something else, or for somebody who asked for something else.
+                let there = self.store.read(&key, object.bytes)?;
+                let there = self.library.sketch(&there)?;
+                let size = (there.width(), there.height());
+                (object, there.content_type().mime(), size)
+            }
+        };
+        Ok(Output {
+            role: role.to_owned(),
+            uri: self.store.uri(&key),
+            key,
+            content_type,
+            width,
+            height,
+            bytes: object.bytes,
+            blake3: object.blake3,
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::TransformError;
 
@@ -34,15 +34,7 @@ impl Workshop {
         &self,
         work: impl FnOnce() -> Result<T, TransformError> + Send + 'static,
     ) -> Result<T, TransformError> {
-        let bench = match Arc::clone(&self.benches).try_acquire_owned() {
-            Ok(bench) => bench,
-            Err(_) => {
-                let _waiting = self.wait().ok_or(TransformError::Busy)?;
-                let bench = Arc::clone(&self.benches).acquire_owned().await;
-                // Nobody closes the semaphore.
-                bench.map_err(|_| TransformError::Crashed)?
-            }
-        };
+        let bench = self.bench().await?;
         let done = tokio::task::spawn_blocking(move || {
             let _bench = bench;
             work()
@@ -52,6 +44,17 @@ impl Workshop {
             metrics::counter!("transformer_panics_total").increment(1);
             Err(TransformError::Crashed)
         })
+    }
+
+    /// A place to work at that is somebody's until it is dropped, first come first served. Cancel safe.
+    pub(crate) async fn bench(&self) -> Result<OwnedSemaphorePermit, TransformError> {
+        if let Ok(bench) = Arc::clone(&self.benches).try_acquire_owned() {
+            return Ok(bench);
+        }
+        let _waiting = self.wait().ok_or(TransformError::Busy)?;
+        let bench = Arc::clone(&self.benches).acquire_owned().await;
+        // Nobody closes the semaphore.
+        bench.map_err(|_| TransformError::Crashed)
     }
 
     fn wait(&self) -> Option<Waiting> {

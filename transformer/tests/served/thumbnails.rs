@@ -1,108 +1,15 @@
-//! Thumbnails, asked for over gRPC.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "../../media/tests/fixtures/mod.rs"]
-mod fixtures;
+//! Smaller pictures out of pictures.
 
 use std::fs;
-use std::path::PathBuf;
 
-use clap::Parser;
-use fixtures::{
+use image::{DynamicImage, ImageFormat, RgbImage};
+use safelight_proto::transformer::v1::{Output, Size};
+use tonic::Code;
+
+use crate::fixtures::{
     corner_letters, corners, encode, headers, icc_profile, jpeg, with_orientation, with_profile, with_segment,
 };
-use image::{DynamicImage, ImageFormat, RgbImage};
-use safelight_media::{Library, MediaArgs};
-use safelight_proto::transformer::v1::transformer_client::TransformerClient;
-use safelight_proto::transformer::v1::{Output, ProbeRequest, Size, ThumbnailsRequest};
-use safelight_service::Shutdown;
-use safelight_store::{Store, StoreArgs};
-use safelight_transformer::{Config, Transformer, serve};
-use tempfile::TempDir;
-use tokio::net::TcpListener;
-use tonic::transport::Channel;
-use tonic::{Code, Status};
-
-#[derive(Parser)]
-struct Flags {
-    #[command(flatten)]
-    config: Config,
-}
-
-/// A transformer that serves, with a folder of pictures and a store. Stops when dropped.
-struct Place {
-    folder: TempDir,
-    client: TransformerClient<Channel>,
-    shutdown: Shutdown,
-}
-
-// === impl Place ===
-
-impl Place {
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (pictures, stored) = (folder.path().join("pictures"), folder.path().join("store"));
-        fs::create_dir(&pictures).unwrap();
-        let library = Library::new(&MediaArgs::with_roots([pictures, stored.clone()])).unwrap();
-        let store = Store::open(&StoreArgs::of_folder(&stored)).unwrap();
-        let config = Flags::parse_from(["transformer"]).config;
-        let transformer = Transformer::new(&config, library, store);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let shutdown = Shutdown::new();
-        let stop = shutdown.clone();
-        tokio::spawn(async move { serve(listener, transformer, None, stop).await.unwrap() });
-        Self {
-            folder,
-            client: TransformerClient::connect(address).await.unwrap(),
-            shutdown,
-        }
-    }
-
-    fn path(&self, below: &str) -> PathBuf {
-        self.folder.path().join(below)
-    }
-
-    /// Puts a file among the pictures and returns its URI.
-    fn picture(&self, name: &str, bytes: &[u8]) -> String {
-        let path = self.path("pictures").join(name);
-        fs::write(&path, bytes).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
-
-    async fn ask(&self, uri: &str, output: &str, sizes: Vec<Size>) -> Result<Vec<Output>, Status> {
-        let request = ThumbnailsRequest {
-            uri: uri.to_owned(),
-            output: output.to_owned(),
-            sizes,
-        };
-        let answer = self.client.clone().thumbnails(request).await?;
-        Ok(answer.into_inner().outputs)
-    }
-
-    async fn thumbnails(&self, uri: &str) -> Result<Vec<Output>, Status> {
-        self.ask(uri, "output/1/cat", usual()).await
-    }
-
-    fn stored(&self, output: &Output) -> Vec<u8> {
-        let bytes = fs::read(self.path("store").join(&output.key)).unwrap();
-        assert_eq!(fs::read(&output.uri).unwrap(), bytes);
-        assert_eq!(output.bytes, bytes.len() as u64);
-        bytes
-    }
-
-    fn shown(&self, output: &Output) -> RgbImage {
-        let image = image::load_from_memory(&self.stored(output)).unwrap().into_rgb8();
-        assert_eq!(image.dimensions(), (output.width, output.height));
-        image
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.shutdown.trigger();
-    }
-}
+use crate::place::Place;
 
 fn size(role: &str, suffix: &str, width: u32) -> Size {
     Size {
@@ -113,7 +20,7 @@ fn size(role: &str, suffix: &str, width: u32) -> Size {
 }
 
 /// As a picture is copied to.
-fn usual() -> Vec<Size> {
+pub(crate) fn usual() -> Vec<Size> {
     vec![
         size("thumbnail-small", "_t", 120),
         size("thumbnail-medium", "_m", 320),
@@ -196,13 +103,7 @@ async fn no_picture_is_made_larger_than_it_is() {
 async fn a_turned_photograph_stands_upright() {
     let place = Place::new().await;
     let uri = place.picture("a.jpg", &with_orientation(&jpeg(&corners(480, 320)), 6));
-    let probe = place
-        .client
-        .clone()
-        .probe(ProbeRequest { uri: uri.clone() })
-        .await
-        .unwrap();
-    let probe = probe.into_inner();
+    let probe = place.probe(&uri).await.unwrap();
     assert_eq!(
         (&*probe.content_type, probe.width, probe.height),
         ("image/jpeg", 320, 480)
@@ -312,11 +213,7 @@ async fn each_bad_picture_is_answered_by_name_and_leaves_nothing() {
             !refused.message().contains(place.path("").to_str().unwrap()),
             "{refused}"
         );
-        let probed = place
-            .client
-            .clone()
-            .probe(ProbeRequest { uri: uri.clone() })
-            .await;
+        let probed = place.probe(&uri).await;
         // Whether it is cut off is seen only when it is decoded.
         assert!(probed.is_err() || uri.ends_with("half.jpg"), "{uri}");
     }
