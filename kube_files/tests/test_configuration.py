@@ -16,6 +16,10 @@ OTHERS = {
 }
 
 
+# Read, and no settings of ours.
+OF_THE_SYSTEM = {"PATH"}
+
+
 def settings_of_the_programs():
     """The names of the environment variables that the services' sources read as settings."""
     names = set()
@@ -26,7 +30,7 @@ def settings_of_the_programs():
             code = path.read_text()
             names |= set(re.findall(r'\benv = "([A-Z][A-Z0-9_]*)"', code))
             names |= set(re.findall(r'env::var(?:_os)?\("([A-Z][A-Z0-9_]*)"', code))
-    return {name for name in names if not name.startswith("TEST_ONLY_")}
+    return {name for name in names if not name.startswith("TEST_ONLY_")} - OF_THE_SYSTEM
 
 
 class Configuration(unittest.TestCase):
