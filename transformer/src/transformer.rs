@@ -56,7 +56,7 @@ pub struct Output {
     pub key: Key,
     /// What it can be opened by.
     pub uri: String,
-    /// `image/jpeg` or `image/png`.
+    /// `image/jpeg`, `image/png` or, of animations, `image/gif`.
     pub content_type: &'static str,
     /// In pixels.
     pub width: u32,

@@ -296,8 +296,10 @@ async fn kept_by_a_stop(stop: Stop) -> Kept {
     for body in bodies("deferred ", 50) {
         producer.publish_deferred(&topic(), body, hour).await.unwrap();
     }
+    let give_up = Instant::now() + LIMIT;
     let channel = loop {
         let channel = nsqd.channel("images", "ch").await;
+        assert!(Instant::now() < give_up, "{channel:?}");
         if channel.depth + channel.deferred == 100 {
             break channel;
         }

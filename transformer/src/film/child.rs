@@ -164,7 +164,7 @@ impl Drop for Group {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
 
     use std::path::Path;
 
@@ -193,20 +193,28 @@ mod tests {
         !matches!(state, None | Some('Z' | 'X'))
     }
 
+    const LIMIT: Duration = Duration::from_secs(20);
+
     async fn written(folder: &TempDir, name: &str) -> String {
         let path: &Path = folder.path();
-        loop {
-            match std::fs::read_to_string(path.join(name)) {
-                Ok(text) if text.ends_with('\n') => return text,
-                _ => tokio::task::yield_now().await,
+        let looking = async {
+            loop {
+                match std::fs::read_to_string(path.join(name)) {
+                    Ok(text) if text.ends_with('\n') => return text,
+                    _ => tokio::task::yield_now().await,
+                }
             }
-        }
+        };
+        timeout(LIMIT, looking).await.expect("it writes its id")
     }
 
     async fn until_ended(pid: &str) {
-        while is_running(pid) {
-            tokio::task::yield_now().await;
-        }
+        let looking = async {
+            while is_running(pid) {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LIMIT, looking).await.expect("it ends");
     }
 
     #[tokio::test]
