@@ -275,13 +275,13 @@ impl Tasks {
                 now!(),
                 " AS not_due_for, claims, tries FROM ",
                 tasks_by_due!(),
-                " WHERE state = 0 AND available_at <= ",
+                " WHERE kind = ? AND state = 0 AND available_at <= ",
                 now!(),
-                " - ? AND kind = ? ORDER BY available_at, id LIMIT ?",
+                " - ? ORDER BY available_at, id LIMIT ?",
                 skip_locked!()
             ))
-            .bind(millis(overdue_by))
             .bind(kind.as_str())
+            .bind(millis(overdue_by))
             .bind(i64::from(limit.min(MOST_CLAIMS_AT_ONCE)))
             .fetch_all(&mut *connection)
             .await?;

@@ -40,7 +40,7 @@ macro_rules! mysql {
         #[allow(unused_macros)]
         macro_rules! tasks_by_due {
             () => {
-                "tasks FORCE INDEX (tasks_due)"
+                "tasks FORCE INDEX (tasks_kind_due)"
             };
         }
         /// The outbox, read by the index that a claim needs.
@@ -141,7 +141,7 @@ macro_rules! sqlite {
         #[allow(unused_macros)]
         macro_rules! tasks_by_due {
             () => {
-                "tasks INDEXED BY tasks_due"
+                "tasks INDEXED BY tasks_kind_due"
             };
         }
         #[allow(unused_macros)]

@@ -191,7 +191,7 @@ impl TaskRow {
         let count = |number: i64| u32::try_from(number).unwrap_or(0);
         Ok(TaskRecord {
             id: self.id,
-            kind: TaskKind::from_name(&self.kind)?,
+            kind: self.kind,
             state: TaskState::from_number(self.state)?,
             available_at_ms: self.available_at,
             claims: count(self.claims),

@@ -52,3 +52,7 @@ pub use tasks::{Backlog, TaskRecord, Tasks};
 
 /// The topic of the messages that [`Images::accept`] leaves in the outbox.
 pub const TOPIC_IMAGES: &str = "images";
+/// The topic of the messages that a mail is to be sent; they carry the notification's id.
+pub const TOPIC_MAIL: &str = "mail";
+/// The topic of the messages that a webhook is to be called; they carry the notification's id.
+pub const TOPIC_WEBHOOK: &str = "webhook";

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{Error, TOPIC_IMAGES};
 
 /// How far an image is. The numbers are a contract with other programs that read the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,6 +28,14 @@ pub enum Status {
 pub enum TaskKind {
     /// Finding out who is in it.
     Identify,
+    /// Finding out by its content what it is, and with that, what is to be done about it.
+    Prepare,
+    /// Making small pictures of it.
+    Thumbnail,
+    /// Making a picture of one frame of it.
+    Frame,
+    /// Making an animated GIF of its beginning.
+    Gif,
 }
 
 /// How far a task is.
@@ -106,17 +114,32 @@ impl FromStr for Status {
 // === impl TaskKind ===
 
 impl TaskKind {
+    /// All of them.
+    pub const ALL: [TaskKind; 5] = [
+        TaskKind::Identify,
+        TaskKind::Prepare,
+        TaskKind::Thumbnail,
+        TaskKind::Frame,
+        TaskKind::Gif,
+    ];
+
     /// Its name in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             TaskKind::Identify => "identify",
+            TaskKind::Prepare => "prepare",
+            TaskKind::Thumbnail => "thumbnail",
+            TaskKind::Frame => "frame",
+            TaskKind::Gif => "gif",
         }
     }
 
-    pub(crate) fn from_name(name: &str) -> Result<TaskKind, Error> {
-        match name {
-            "identify" => Ok(TaskKind::Identify),
-            _ => Err(Error::Other(format!("a task has the unknown kind {name}").into())),
+    /// The topic of the messages that tell of such tasks. Those of [`TaskKind::Identify`] carry the image's id, all
+    /// others the task's.
+    pub fn topic(self) -> &'static str {
+        match self {
+            TaskKind::Identify => TOPIC_IMAGES,
+            _ => self.as_str(),
         }
     }
 }

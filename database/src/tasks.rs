@@ -32,8 +32,8 @@ pub struct Tasks {
 pub struct TaskRecord {
     /// Its id.
     pub id: i64,
-    /// What is to be done.
-    pub kind: TaskKind,
+    /// What is to be done: the name of a [`TaskKind`], or of one that only a newer program knows.
+    pub kind: String,
     /// How far it is.
     pub state: TaskState,
     /// When it is due, or was.
@@ -84,7 +84,7 @@ impl Tasks {
                 now!(),
                 " FROM ",
                 tasks_by_due!(),
-                " WHERE state = 0 AND kind = ? ORDER BY available_at, id LIMIT 1"
+                " WHERE kind = ? AND state = 0 ORDER BY available_at, id LIMIT 1"
             ))
             .bind(kind.as_str())
             .fetch_optional(&mut *connection)
@@ -108,7 +108,7 @@ impl Tasks {
                 now!(),
                 " AND token IS NULL THEN 1 END) FROM ",
                 tasks_by_due!(),
-                " WHERE state = 0 AND kind = ?"
+                " WHERE kind = ? AND state = 0"
             ))
             .bind(kind.as_str())
             .fetch_one(&mut *connection)

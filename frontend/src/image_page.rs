@@ -53,7 +53,7 @@ struct Face {
 }
 
 struct Task {
-    kind: &'static str,
+    kind: String,
     state: State,
     tries: u32,
     waits: u32,
@@ -170,7 +170,7 @@ impl Task {
         let model = task.model.filter(|model| !model.is_empty());
         let version = task.model_version.unwrap_or_default();
         Self {
-            kind: task.kind.as_str(),
+            kind: task.kind,
             state,
             tries: task.tries,
             waits: task.waits,

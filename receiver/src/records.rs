@@ -85,7 +85,7 @@ struct Face {
 
 #[derive(Debug, Serialize)]
 struct Task {
-    kind: &'static str,
+    kind: String,
     state: TaskState,
     tries: u32,
     /// How often it waited for a service; uses up no try.
@@ -212,7 +212,7 @@ impl From<FaceRecord> for Face {
 impl From<TaskRecord> for Task {
     fn from(task: TaskRecord) -> Self {
         Self {
-            kind: task.kind.as_str(),
+            kind: task.kind,
             state: task.state,
             tries: task.tries,
             waits: task.waits,

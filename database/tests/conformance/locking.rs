@@ -121,7 +121,7 @@ async fn a_claim_reads_one_index_in_its_order_and_sorts_nothing() {
         .fetch_one(&pool)
         .await
         .unwrap();
-    assert_eq!(plan.get::<String, _>("key"), "tasks_due");
+    assert_eq!(plan.get::<String, _>("key"), "tasks_kind_due");
     let extra: String = plan.get("Extra");
     assert!(
         !extra.contains("filesort") && !extra.contains("temporary"),
