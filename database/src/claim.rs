@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::columns::{millis, span};
 use crate::dialect::json_ids;
+use crate::joining::{lock_image, settle};
 use crate::session::transaction;
 use crate::{Error, TaskKind, TaskState, Tasks};
 
@@ -27,10 +28,16 @@ pub struct Claim {
     pub task_id: i64,
     /// Its image.
     pub image_id: i64,
+    /// The batch that its image came in with.
+    pub batch_id: Option<i64>,
     /// What is to be done.
     pub kind: TaskKind,
     /// The image's media URI.
     pub path: String,
+    /// What the user called the file.
+    pub name: Option<String>,
+    /// What was asked for beyond the kind, as JSON.
+    pub params: Option<String>,
     /// What every write about this claim carries.
     pub token: Token,
     /// Claims of this task that never came to an orderly end, this one included: 1 is the first.
@@ -71,10 +78,17 @@ pub struct DueClaims {
 struct Candidate {
     id: i64,
     image_id: i64,
+    batch_id: Option<i64>,
+    params: Option<String>,
     state: i64,
     not_due_for: i64,
     claims: i64,
     tries: i64,
+}
+
+/// Whether a task is its image's only one.
+fn is_alone(batch_id: Option<i64>, kind: TaskKind) -> bool {
+    batch_id.is_none() && kind == TaskKind::Identify
 }
 
 // === impl Token ===
@@ -95,19 +109,41 @@ impl fmt::Debug for Token {
     }
 }
 
+// === impl Claim ===
+
+impl Claim {
+    /// Whether this is its image's only task, as it is of all that are just posted.
+    pub(crate) fn is_alone(&self) -> bool {
+        is_alone(self.batch_id, self.kind)
+    }
+}
+
 // === impl Candidate ===
 
 impl Candidate {
+    fn is_alone(&self, kind: TaskKind) -> bool {
+        is_alone(self.batch_id, kind)
+    }
+
     fn is_used_up(&self) -> bool {
         self.claims >= i64::from(MAX_CLAIMS)
     }
 
-    fn into_claim(self, kind: TaskKind, path: String, token: Token, lease: Duration) -> Claim {
+    fn into_claim(
+        self,
+        kind: TaskKind,
+        (path, name): (String, Option<String>),
+        token: Token,
+        lease: Duration,
+    ) -> Claim {
         Claim {
             task_id: self.id,
             image_id: self.image_id,
+            batch_id: self.batch_id,
             kind,
             path,
+            name,
+            params: self.params,
             token,
             claims: u32::try_from(self.claims + 1).unwrap_or(u32::MAX),
             tries: u32::try_from(self.tries).unwrap_or(u32::MAX),
@@ -117,6 +153,17 @@ impl Candidate {
 }
 
 // === the statements of a claim, for one or many, on either back end ===
+
+/// The columns of [`Candidate`].
+macro_rules! candidate_columns {
+    () => {
+        concat!(
+            "id, image_id, batch_id, params, state, available_at - ",
+            now!(),
+            " AS not_due_for, claims, tries"
+        )
+    };
+}
 
 /// Claims the tasks of a JSON array: `task_ids`, `image_ids`.
 macro_rules! mark_claimed {
@@ -151,78 +198,99 @@ macro_rules! mark_claimed {
     }};
 }
 
-/// Ends the tasks of a JSON array that crashed their workers.
+/// Ends tasks that crashed their workers.
 macro_rules! mark_crashed {
-    ($connection:ident, $task_ids:expr, $image_ids:expr) => {{
+    ($connection:ident, $kind:expr, $tasks:expr) => {{
+        let tasks: &[Candidate] = $tasks;
         sqlx::query(concat!(
             update_chosen!(),
             "tasks",
             set_chosen!(),
-            "state = 2, token = NULL, waiting_for = NULL, reason = ?, ended_at = ",
+            "state = 2, token = NULL, waiting_for = NULL, fault = 'crashed', reason = ?, ended_at = ",
             now!(),
             end_chosen!()
         ))
-        .bind(&$task_ids)
+        .bind(json_ids(tasks.iter().map(|task| task.id)))
         .bind(CRASHED)
         .execute(&mut *$connection)
         .await?;
-        sqlx::query(concat!(
-            update_chosen!(),
-            "images",
-            set_chosen!(),
-            "status = 2, reason = ?, updated_at = ",
-            now!(),
-            end_chosen!()
-        ))
-        .bind(&$image_ids)
-        .bind(CRASHED)
-        .execute(&mut *$connection)
-        .await?;
+        let (alone, others): (Vec<_>, Vec<_>) = tasks.iter().partition(|task| task.is_alone($kind));
+        if !alone.is_empty() {
+            sqlx::query(concat!(
+                update_chosen!(),
+                "images",
+                set_chosen!(),
+                "status = 2, reason = ?, updated_at = ",
+                now!(),
+                end_chosen!()
+            ))
+            .bind(json_ids(alone.iter().map(|task| task.image_id)))
+            .bind(CRASHED)
+            .execute(&mut *$connection)
+            .await?;
+        }
+        for task in others {
+            lock_image!($connection, task.image_id);
+            settle!($connection, task.image_id, task.batch_id);
+        }
     }};
 }
 
 // === impl Tasks ===
 
 impl Tasks {
-    /// Claims the work on one image, for which a message came. An image that another program wrote, without
+    /// Claims the work that a message told of. `subject` is what such messages carry
+    /// ([`TaskKind::is_told_by_image`]): the image's id or the task's. An image that another program wrote, without
     /// a task, is given one.
     ///
     /// # Errors
     /// [`Error::Unavailable`]: the claim may have been made and will then be due again after `lease`.
-    pub async fn claim_image(
+    pub async fn claim_subject(
         &self,
-        image_id: i64,
+        subject: i64,
         kind: TaskKind,
         lease: Duration,
     ) -> Result<ClaimOutcome, Error> {
         let token = Token::random();
-        transaction!(self.database, "claim_image", |connection| {
-            let find = concat!(
-                "SELECT id, image_id, state, available_at - ",
-                now!(),
-                " AS not_due_for, claims, tries FROM tasks WHERE image_id = ? AND kind = ?",
-                for_update!()
-            );
+        let by_image = kind.is_told_by_image();
+        transaction!(self.database, "claim_subject", |connection| {
+            let find = if by_image {
+                concat!(
+                    "SELECT ",
+                    candidate_columns!(),
+                    " FROM tasks WHERE image_id = ? AND kind = ?",
+                    for_update!()
+                )
+            } else {
+                concat!(
+                    "SELECT ",
+                    candidate_columns!(),
+                    " FROM tasks WHERE id = ? AND kind = ?",
+                    for_update!()
+                )
+            };
             let mut candidate: Option<Candidate> = sqlx::query_as(find)
-                .bind(image_id)
+                .bind(subject)
                 .bind(kind.as_str())
                 .fetch_optional(&mut *connection)
                 .await?;
-            let image: Option<(String, i64)> = sqlx::query_as("SELECT path, status FROM images WHERE id = ?")
-                .bind(image_id)
-                .fetch_optional(&mut *connection)
-                .await?;
+            let image_id = candidate.as_ref().map(|task| task.image_id);
+            let image: Option<(String, Option<String>, i64)> =
+                sqlx::query_as("SELECT path, name, status FROM images WHERE id = ?")
+                    .bind(image_id.or(by_image.then_some(subject)))
+                    .fetch_optional(&mut *connection)
+                    .await?;
 
-            if let (None, Some((_, status))) = (&candidate, &image)
+            if let (None, Some((.., status))) = (&candidate, &image)
                 && !crate::Status::from_number(*status)?.is_final()
             {
                 sqlx::query(concat!(insert_ignore!(), "tasks (image_id, kind) VALUES (?, ?)"))
-                    .bind(image_id)
+                    .bind(subject)
                     .bind(kind.as_str())
                     .execute(&mut *connection)
                     .await?;
                 candidate = sqlx::query_as(find)
-                    .bind(image_id)
+                    .bind(subject)
                     .bind(kind.as_str())
                     .fetch_optional(&mut *connection)
                     .await?;
@@ -237,15 +305,14 @@ impl Tasks {
                 (Some(task), _) if task.not_due_for > 0 => ClaimOutcome::NotDue {
                     in_: span(task.not_due_for),
                 },
-                (Some(task), Some((path, _))) => {
+                (Some(task), _) if task.is_used_up() => {
+                    mark_crashed!(connection, kind, &[task]);
+                    ClaimOutcome::Ended
+                }
+                (Some(task), Some((path, name, _))) => {
                     let (task_ids, image_ids) = (json_ids([task.id]), json_ids([task.image_id]));
-                    if task.is_used_up() {
-                        mark_crashed!(connection, task_ids, image_ids);
-                        ClaimOutcome::Ended
-                    } else {
-                        mark_claimed!(connection, task_ids, image_ids, token, lease);
-                        ClaimOutcome::Claimed(task.into_claim(kind, path, token, lease))
-                    }
+                    mark_claimed!(connection, task_ids, image_ids, token, lease);
+                    ClaimOutcome::Claimed(task.into_claim(kind, (path, name), token, lease))
                 }
             }
         })
@@ -271,9 +338,9 @@ impl Tasks {
             // Equality, range and order of one index: nothing is sorted, nothing is passed over, and the
             // rows that are leased lie behind the end of the range.
             let candidates: Vec<Candidate> = sqlx::query_as(concat!(
-                "SELECT id, image_id, state, available_at - ",
-                now!(),
-                " AS not_due_for, claims, tries FROM ",
+                "SELECT ",
+                candidate_columns!(),
+                " FROM ",
                 tasks_by_due!(),
                 " WHERE kind = ? AND state = 0 AND available_at <= ",
                 now!(),
@@ -289,8 +356,7 @@ impl Tasks {
             let (used_up, due): (Vec<_>, Vec<_>) = candidates.into_iter().partition(Candidate::is_used_up);
             let crashed: Vec<i64> = used_up.iter().map(|task| task.image_id).collect();
             if !used_up.is_empty() {
-                let task_ids = json_ids(used_up.iter().map(|task| task.id));
-                mark_crashed!(connection, task_ids, json_ids(crashed.iter().copied()));
+                mark_crashed!(connection, kind, &used_up);
             }
 
             let mut claims = Vec::with_capacity(due.len());
@@ -299,8 +365,8 @@ impl Tasks {
                 let image_ids = json_ids(due.iter().map(|task| task.image_id));
                 mark_claimed!(connection, task_ids, image_ids, token, lease);
 
-                let paths: Vec<(i64, String)> = sqlx::query_as(concat!(
-                    "SELECT images.id, images.path FROM ",
+                let named: Vec<(i64, String, Option<String>)> = sqlx::query_as(concat!(
+                    "SELECT images.id, images.path, images.name FROM ",
                     chosen!(),
                     then_join!(),
                     "images ON images.id = chosen_id"
@@ -308,11 +374,14 @@ impl Tasks {
                 .bind(&image_ids)
                 .fetch_all(&mut *connection)
                 .await?;
-                let mut paths: std::collections::HashMap<i64, String> = paths.into_iter().collect();
+                let named: std::collections::HashMap<i64, (String, Option<String>)> = named
+                    .into_iter()
+                    .map(|(id, path, name)| (id, (path, name)))
+                    .collect();
                 for task in due {
                     // A task's image is there as long as the task: a foreign key says so.
-                    let path = paths.remove(&task.image_id).ok_or(Error::NotFound)?;
-                    claims.push(task.into_claim(kind, path, token, lease));
+                    let image = named.get(&task.image_id).cloned().ok_or(Error::NotFound)?;
+                    claims.push(task.into_claim(kind, image, token, lease));
                 }
             }
             DueClaims { claims, crashed }

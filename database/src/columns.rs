@@ -9,6 +9,8 @@ use crate::Error;
 pub(crate) const LONGEST_REASON: usize = 1024;
 /// What the columns for names hold.
 pub(crate) const LONGEST_NAME: usize = 255;
+/// What the columns for content types hold.
+pub(crate) const LONGEST_CONTENT_TYPE: usize = 64;
 
 /// A time span in milliseconds, rounded up, so that no positive one is nothing.
 pub(crate) fn millis(span: Duration) -> i64 {

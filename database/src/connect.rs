@@ -10,7 +10,7 @@ use sqlx::sqlite::{
 use sqlx::{Connection as _, Executor as _};
 
 use crate::session::reading;
-use crate::{EmbeddedQueue, Error, Images, Outbox, People, Tasks, migrate};
+use crate::{Batches, EmbeddedQueue, Error, Images, Outbox, People, Tasks, migrate};
 
 /// A connection that lay idle longer than this is tried before it is used.
 const TRIED_AFTER: Duration = Duration::from_secs(1);
@@ -174,6 +174,13 @@ impl Database {
     /// The work on images: claiming and ending it.
     pub fn tasks(&self) -> Tasks {
         Tasks {
+            database: self.clone(),
+        }
+    }
+
+    /// Jobs that were given together.
+    pub fn batches(&self) -> Batches {
+        Batches {
             database: self.clone(),
         }
     }

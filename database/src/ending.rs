@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use crate::columns::{LONGEST_NAME, LONGEST_REASON, cut, millis};
+use crate::columns::{LONGEST_CONTENT_TYPE, LONGEST_NAME, LONGEST_REASON, cut, millis};
 use crate::faces::record_faces;
-use crate::session::transaction;
-use crate::{Claim, Error, Recognition, Tasks};
+use crate::joining::{lock_image, settle};
+use crate::outputs::record_outputs;
+use crate::session::{NewId as _, transaction};
+use crate::{Claim, Error, Fault, NewOutput, Prepared, Recognition, Tasks};
 
 /// What became of a task whose try ended without success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,18 @@ macro_rules! update_image {
             .bind($claim.image_id)
             .execute(&mut *$connection)
             .await?
+    };
+}
+
+/// Writes what the image's status is now: `$set` where this task alone decides, else by all its tasks.
+macro_rules! update_status {
+    ($connection:ident, $claim:expr, $set:expr $(, $parameter:expr)*) => {
+        if $claim.is_alone() {
+            update_image!($connection, $claim, $set $(, $parameter)*);
+        } else {
+            lock_image!($connection, $claim.image_id);
+            settle!($connection, $claim.image_id, $claim.batch_id);
+        }
     };
 }
 
@@ -83,41 +97,146 @@ impl Tasks {
             if !mine {
                 not_claimed!(connection, claim, "1");
             }
+            if !claim.is_alone() {
+                lock_image!(connection, claim.image_id);
+            }
             let best = record_faces!(connection, claim.image_id, recognition);
-            update_image!(
-                connection,
-                claim,
-                "status = 1, reason = NULL, person_id = ?, distance = ?, width = ?, height = ?, \
-                 duration_ms = (SELECT ended_at - started_at FROM tasks WHERE tasks.id = ?)",
-                best.map(|(person_id, _)| person_id),
-                best.and_then(|(_, distance)| distance).map(f64::from),
-                i64::from(recognition.width),
-                i64::from(recognition.height),
-                claim.task_id
-            );
+            let person_id = best.map(|(person_id, _)| person_id);
+            let distance = best.and_then(|(_, distance)| distance).map(f64::from);
+            let (width, height) = (i64::from(recognition.width), i64::from(recognition.height));
+            if claim.is_alone() {
+                update_image!(
+                    connection,
+                    claim,
+                    "status = 1, reason = NULL, person_id = ?, distance = ?, width = ?, height = ?, \
+                     duration_ms = (SELECT ended_at - started_at FROM tasks WHERE tasks.id = ?)",
+                    person_id,
+                    distance,
+                    width,
+                    height,
+                    claim.task_id
+                );
+            } else {
+                update_image!(
+                    connection,
+                    claim,
+                    "person_id = ?, distance = ?, width = ?, height = ?",
+                    person_id,
+                    distance,
+                    width,
+                    height
+                );
+                settle!(connection, claim.image_id, claim.batch_id);
+            }
         })
     }
 
-    /// Trying again will not help: the image is failed, with a reason that a person can read (cut at 1,024
-    /// bytes).
+    /// It is known what the image is, and with that, what is to be done about it: tasks of these kinds, each with its
+    /// message. They are recorded in the transaction that ends the task which found them, so a batch is open as long as
+    /// anything of it is still to be found.
     ///
     /// Can be repeated after [`Error::Unavailable`].
     ///
     /// # Errors
     /// [`Error::LostClaim`]: nothing was written. [`Error::Unavailable`].
-    pub async fn fail(&self, claim: &Claim, reason: &str) -> Result<(), Error> {
+    pub async fn complete_prepare(&self, claim: &Claim, prepared: &Prepared) -> Result<(), Error> {
+        transaction!(self.database, "complete_prepare", |connection| {
+            let mine = update_claimed!(
+                connection,
+                claim,
+                concat!(
+                    "state = 1, reason = NULL, waiting_for = NULL, ended_at = ",
+                    now!()
+                )
+            );
+            if !mine {
+                not_claimed!(connection, claim, "1");
+            }
+            lock_image!(connection, claim.image_id);
+            update_image!(
+                connection,
+                claim,
+                "content_type = ?, bytes = ?, width = ?, height = ?",
+                cut(&prepared.content_type, LONGEST_CONTENT_TYPE),
+                i64::try_from(prepared.bytes).unwrap_or(i64::MAX),
+                i64::from(prepared.width),
+                i64::from(prepared.height)
+            );
+            for kind in &prepared.tasks {
+                let new = sqlx::query(concat!(
+                    insert_ignore!(),
+                    "tasks (image_id, kind, batch_id, sender_id, lane, params) \
+                     SELECT image_id, ?, batch_id, sender_id, lane % 100, params FROM tasks WHERE id = ?"
+                ))
+                .bind(kind.as_str())
+                .bind(claim.task_id)
+                .execute(&mut *connection)
+                .await?;
+                if new.rows_affected() == 1 {
+                    sqlx::query("INSERT INTO outbox (topic, subject) VALUES (?, ?)")
+                        .bind(kind.topic())
+                        .bind(if kind.is_told_by_image() {
+                            claim.image_id
+                        } else {
+                            new.new_id()
+                        })
+                        .execute(&mut *connection)
+                        .await?;
+                }
+            }
+            settle!(connection, claim.image_id, claim.batch_id);
+        })
+    }
+
+    /// The work is done, and made these outputs.
+    ///
+    /// Can be repeated after [`Error::Unavailable`].
+    ///
+    /// # Errors
+    /// [`Error::LostClaim`]: nothing was written. [`Error::Unavailable`].
+    pub async fn complete_outputs(&self, claim: &Claim, outputs: &[NewOutput]) -> Result<(), Error> {
+        transaction!(self.database, "complete_outputs", |connection| {
+            let mine = update_claimed!(
+                connection,
+                claim,
+                concat!(
+                    "state = 1, reason = NULL, waiting_for = NULL, ended_at = ",
+                    now!()
+                )
+            );
+            if !mine {
+                not_claimed!(connection, claim, "1");
+            }
+            lock_image!(connection, claim.image_id);
+            record_outputs!(connection, claim, outputs);
+            settle!(connection, claim.image_id, claim.batch_id);
+        })
+    }
+
+    /// Trying again will not help: the task is failed, and with it its image once no other task of it is unfinished.
+    /// The reason is one that a person can read (cut at 1,024 bytes).
+    ///
+    /// Can be repeated after [`Error::Unavailable`].
+    ///
+    /// # Errors
+    /// [`Error::LostClaim`]: nothing was written. [`Error::Unavailable`].
+    pub async fn fail(&self, claim: &Claim, fault: Fault, reason: &str) -> Result<(), Error> {
         let reason = cut(reason, LONGEST_REASON);
         transaction!(self.database, "fail", |connection| {
             let mine = update_claimed!(
                 connection,
                 claim,
-                concat!("state = 2, waiting_for = NULL, reason = ?, ended_at = ", now!()),
+                concat!(
+                    "state = 2, waiting_for = NULL, fault = ?, reason = ?, ended_at = ",
+                    now!()
+                ),
+                fault.as_str(),
                 reason
             );
             if !mine {
                 not_claimed!(connection, claim, "2");
             }
-            update_image!(connection, claim, "status = 2, reason = ?", reason);
+            update_status!(connection, claim, "status = 2, reason = ?", reason);
         })
     }
 
@@ -130,6 +249,7 @@ impl Tasks {
         &self,
         claim: &Claim,
         delay: Duration,
+        fault: Fault,
         why: &str,
         max_tries: u32,
     ) -> Result<RetryOutcome, Error> {
@@ -150,13 +270,14 @@ impl Tasks {
                     connection,
                     claim,
                     concat!(
-                        "state = 2, tries = ?, claims = claims - 1, reason = ?, ended_at = ",
+                        "state = 2, tries = ?, claims = claims - 1, fault = ?, reason = ?, ended_at = ",
                         now!()
                     ),
                     tries,
+                    fault.as_str(),
                     why
                 );
-                update_image!(connection, claim, "status = 2, reason = ?", why);
+                update_status!(connection, claim, "status = 2, reason = ?", why);
                 RetryOutcome::Failed
             } else {
                 let _locked = update_claimed!(
@@ -171,7 +292,7 @@ impl Tasks {
                     why,
                     millis(delay)
                 );
-                update_image!(connection, claim, "status = 0");
+                update_status!(connection, claim, "status = 0");
                 RetryOutcome::Again
             }
         })
@@ -201,7 +322,7 @@ impl Tasks {
             if !mine {
                 return Err(Error::LostClaim);
             }
-            update_image!(connection, claim, "status = 0");
+            update_status!(connection, claim, "status = 0");
         })
     }
 
@@ -234,7 +355,7 @@ impl Tasks {
             if !mine {
                 return Err(Error::LostClaim);
             }
-            update_image!(connection, claim, "status = 0");
+            update_status!(connection, claim, "status = 0");
         })
     }
 
@@ -256,7 +377,7 @@ impl Tasks {
             if !mine {
                 return Err(Error::LostClaim);
             }
-            update_image!(connection, claim, "status = 0");
+            update_status!(connection, claim, "status = 0");
         })
     }
 }

@@ -1,9 +1,11 @@
 //! The records of images.
 
+use crate::batch_record::batch_record;
 use crate::faces::FaceRow;
 use crate::listing::{ImageRow, people_of};
+use crate::outputs::OutputRow;
 use crate::session::reading;
-use crate::{Database, Error, FaceRecord, Status, TaskKind, TaskRecord, TaskState};
+use crate::{BatchRecord, Database, Error, FaceRecord, OutputRecord, Status, TaskRecord, TaskState};
 
 /// The records of images: accepting ([`Images::accept`]), reading, listing. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -18,6 +20,8 @@ pub struct ImageRecord {
     pub id: i64,
     /// Its media URI.
     pub path: String,
+    /// What the user called the file; a name for people and never a path.
+    pub name: Option<String>,
     /// How far it is.
     pub status: Status,
     /// The project it belongs to.
@@ -48,8 +52,16 @@ pub struct ImageDetail {
     pub width: Option<u32>,
     /// The upright picture's height in pixels, once it was opened.
     pub height: Option<u32>,
+    /// Its media type by content, once it was looked at.
+    pub content_type: Option<String>,
+    /// The size of the file, where it is known.
+    pub bytes: Option<u64>,
     /// The work on it.
     pub tasks: Vec<TaskRecord>,
+    /// What was made of it.
+    pub outputs: Vec<OutputRecord>,
+    /// The batch it came in with.
+    pub batch: Option<BatchRecord>,
     /// The faces in it, in the order in which they were recorded.
     pub faces: Vec<FaceRecord>,
 }
@@ -100,7 +112,6 @@ impl Images {
                 crate::listing::columns!(),
                 " WHERE images.id = ?"
             ))
-            .bind(TaskKind::Identify.as_str())
             .bind(id)
             .fetch_optional(&mut *connection)
             .await?;
@@ -123,19 +134,37 @@ impl Images {
                     .bind(id)
                     .fetch_all(&mut *connection)
                     .await?;
+                    let outputs: Vec<OutputRow> = sqlx::query_as(
+                        "SELECT role, uri, content_type, width, height, bytes, content_hash FROM outputs \
+                         WHERE image_id = ? ORDER BY id",
+                    )
+                    .bind(id)
+                    .fetch_all(&mut *connection)
+                    .await?;
+                    let batch = match image.batch_id {
+                        None => None,
+                        Some(batch_id) => Some(batch_record!(connection, batch_id)),
+                    };
                     let people = people_of!(connection, [id]);
-                    Some((image, tasks, faces, people))
+                    Some((image, tasks, faces, outputs, batch, people))
                 }
             }
         })?;
 
-        let Some((image, tasks, faces, people)) = found else {
+        let Some((image, tasks, faces, outputs, batch, people)) = found else {
             return Ok(None);
         };
         let pixels = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok());
         Ok(Some(ImageDetail {
             width: pixels(image.width),
             height: pixels(image.height),
+            content_type: image.content_type.clone(),
+            bytes: image.bytes.and_then(|number| u64::try_from(number).ok()),
+            batch,
+            outputs: outputs
+                .into_iter()
+                .map(OutputRow::into_record)
+                .collect::<Result<_, _>>()?,
             image: image.into_record(people.into_iter().map(|(_, name)| name).collect())?,
             tasks: tasks
                 .into_iter()
@@ -159,10 +188,11 @@ impl Images {
                 sqlx::query_as("SELECT status, COUNT(*) FROM images GROUP BY status")
                     .fetch_all(&mut *connection)
                     .await?;
-            let waiting: i64 =
-                sqlx::query_scalar("SELECT COUNT(*) FROM tasks WHERE state = 0 AND waiting_for IS NOT NULL")
-                    .fetch_one(&mut *connection)
-                    .await?;
+            let waiting: i64 = sqlx::query_scalar(
+                "SELECT COUNT(DISTINCT image_id) FROM tasks WHERE state = 0 AND waiting_for IS NOT NULL",
+            )
+            .fetch_one(&mut *connection)
+            .await?;
             (by_status, waiting)
         })?;
 

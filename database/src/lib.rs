@@ -18,6 +18,7 @@
 
 mod accept;
 mod args;
+mod batch_record;
 mod claim;
 mod columns;
 mod connect;
@@ -27,9 +28,11 @@ mod ending;
 mod error;
 mod faces;
 mod images;
+mod joining;
 mod listing;
 mod migrate;
 mod outbox;
+mod outputs;
 mod people;
 mod session;
 mod status;
@@ -37,6 +40,7 @@ mod tasks;
 
 pub use accept::{Accepted, NewImage};
 pub use args::DatabaseArgs;
+pub use batch_record::{BatchRecord, NotificationRecord, NotificationState};
 pub use claim::{Claim, ClaimOutcome, DueClaims, MAX_CLAIMS, Token};
 pub use connect::{Database, Options};
 pub use embedded_queue::{EmbeddedMessage, EmbeddedQueue};
@@ -44,10 +48,12 @@ pub use ending::RetryOutcome;
 pub use error::{Error, Outage};
 pub use faces::{FaceRecord, NewFace, NewMatch, Recognition};
 pub use images::{Counts, ImageDetail, ImageRecord, Images};
+pub use joining::Batches;
 pub use listing::ListQuery;
 pub use outbox::{Outbox, OutboxEntry};
+pub use outputs::{NewOutput, OutputRecord, Prepared};
 pub use people::{EnrolledSample, People, Person, Sample};
-pub use status::{Status, TaskKind, TaskState};
+pub use status::{Fault, Status, TaskKind, TaskState};
 pub use tasks::{Backlog, TaskRecord, Tasks};
 
 /// The topic of the messages that [`Images::accept`] leaves in the outbox.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sqlx::QueryBuilder;
 
 use crate::session::reading;
-use crate::{Error, ImageRecord, Images, Status, TaskKind};
+use crate::{Error, ImageRecord, Images, Status};
 
 /// The longest page.
 const LONGEST_PAGE: u32 = 1000;
@@ -43,14 +43,19 @@ pub(crate) struct ImageRow {
     distance: Option<f64>,
     pub(crate) width: Option<i64>,
     pub(crate) height: Option<i64>,
+    name: Option<String>,
+    pub(crate) content_type: Option<String>,
+    pub(crate) bytes: Option<i64>,
+    pub(crate) batch_id: Option<i64>,
 }
 
-/// The columns of [`ImageRow`] and where they come from. One parameter: the task's kind.
+/// The columns of [`ImageRow`] and where they come from.
 macro_rules! columns {
     () => {
         "images.id, images.path, images.status, images.project, images.reason, images.created_at, \
-         images.updated_at, tasks.waiting_for, images.duration_ms, images.distance, images.width, \
-         images.height FROM images LEFT JOIN tasks ON tasks.image_id = images.id AND tasks.kind = ?"
+         images.updated_at, (SELECT MIN(tasks.waiting_for) FROM tasks WHERE tasks.image_id = images.id \
+         AND tasks.state = 0) AS waiting_for, images.duration_ms, images.distance, images.width, \
+         images.height, images.name, images.content_type, images.bytes, images.batch_id FROM images"
     };
 }
 
@@ -90,13 +95,7 @@ impl Images {
     /// [`Error::Unavailable`].
     pub async fn list(&self, query: &ListQuery) -> Result<Vec<ImageRecord>, Error> {
         let (rows, people) = reading!(self.database, "list_images", |connection| {
-            let mut select = QueryBuilder::new("SELECT ");
-            let (head, tail) = columns!().split_once('?').unwrap_or_default();
-            select
-                .push(head)
-                .push_bind(TaskKind::Identify.as_str())
-                .push(tail)
-                .push(" WHERE 1 = 1");
+            let mut select = QueryBuilder::new(concat!("SELECT ", columns!(), " WHERE 1 = 1"));
             if let Some(after) = query.after {
                 select.push(if query.newest_first {
                     " AND images.id < "
@@ -156,6 +155,7 @@ impl ImageRow {
         Ok(ImageRecord {
             id: self.id,
             path: self.path,
+            name: self.name,
             status: Status::from_number(self.status)?,
             project: self.project,
             reason: self.reason,

@@ -38,6 +38,24 @@ pub enum TaskKind {
     Gif,
 }
 
+/// Why a task failed, by what may heal it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fault {
+    /// The file: damaged, or nothing that can be worked on.
+    Bad,
+    /// The file is too large, too long, or takes too much.
+    Limit,
+    /// It crashed its worker every time.
+    Crashed,
+    /// No answer came in time.
+    Timeout,
+    /// The store, or where the file lies.
+    Storage,
+    /// Whoever worked on it.
+    Internal,
+}
+
 /// How far a task is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -134,12 +152,33 @@ impl TaskKind {
         }
     }
 
-    /// The topic of the messages that tell of such tasks. Those of [`TaskKind::Identify`] carry the image's id, all
-    /// others the task's.
+    /// The topic of the messages that tell of such tasks.
     pub fn topic(self) -> &'static str {
         match self {
             TaskKind::Identify => TOPIC_IMAGES,
             _ => self.as_str(),
+        }
+    }
+
+    /// Whether those messages carry the image's id: they do for [`TaskKind::Identify`], as other programs send and
+    /// read them. All others carry the task's.
+    pub fn is_told_by_image(self) -> bool {
+        self == TaskKind::Identify
+    }
+}
+
+// === impl Fault ===
+
+impl Fault {
+    /// Its name in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Fault::Bad => "bad",
+            Fault::Limit => "limit",
+            Fault::Crashed => "crashed",
+            Fault::Timeout => "timeout",
+            Fault::Storage => "storage",
+            Fault::Internal => "internal",
         }
     }
 }

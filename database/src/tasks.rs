@@ -6,7 +6,7 @@ use crate::columns::span;
 use crate::session::reading;
 use crate::{Database, Error, TaskKind, TaskState};
 
-/// The work on images: claims ([`Tasks::claim_image`], [`Tasks::claim_due`]) and how they end. Cheap to
+/// The work on images: claims ([`Tasks::claim_subject`], [`Tasks::claim_due`]) and how they end. Cheap to
 /// clone.
 ///
 /// A claim is a lease with a random token. Every later write about it carries the token and is refused once

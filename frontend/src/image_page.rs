@@ -81,6 +81,7 @@ impl ImagePage {
             height,
             tasks,
             faces,
+            ..
         } = detail;
         let state = State::of(&image);
         let path = ShownPath::from(image.path.as_str());

@@ -23,6 +23,16 @@ pub struct ProcessorArgs {
     /// how many images are worked on at once, 1 to 256
     #[arg(long, env = "PROCESSOR_CONCURRENCY", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: u16,
+    /// the transformer, as the recognizer's address; `none` leaves its work to other processors
+    /// [default: 127.0.0.1:50052]
+    #[arg(long, env = "TRANSFORMER_ADDRESS")]
+    pub transformer_address: Option<String>,
+    /// how many files are looked at, and how many pictures made small at once, 1 to 256
+    #[arg(long, env = "PROCESSOR_TRANSFORMS", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub transforms: u16,
+    /// of how many films a frame, and of how many an animation is made at once, 1 to 256
+    #[arg(long, env = "PROCESSOR_FILMS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub films: u16,
     /// seconds a claim holds without being renewed, 3 to 3600
     #[arg(long, env = "PROCESSOR_LEASE_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(3..=3600))]
     pub lease_seconds: u64,
@@ -48,26 +58,27 @@ impl ProcessorArgs {
     /// # Errors
     /// An address or mesh settings that cannot be.
     pub fn recognizer(&self, mesh: &MeshArgs) -> Result<Target, BuildError> {
-        let methods = Methods::default().descriptor_set(FILE_DESCRIPTOR_SET)?;
-        let settings = MeshSettings {
-            retry_broken: false,
-            ..mesh.settings()
-        };
-        mesh.target("recognizer", &self.recognizer_address())?
-            .settings(settings)
-            .methods(methods)
-            .probe(self.recognizer_probe())
-            .connect()
+        let address = self.grpc_address.as_deref().unwrap_or("127.0.0.1:50051");
+        let deadline = mesh.settings().deadline;
+        target(mesh, "recognizer", address, deadline, self.recognizer_probe())
     }
 
-    /// As it was given; `HOST:PORT` alone is a name to look up.
-    fn recognizer_address(&self) -> String {
-        let address = self.grpc_address.as_deref().unwrap_or("127.0.0.1:50051");
-        if address.contains(":/") {
-            address.to_owned()
-        } else {
-            format!("dns:///{address}")
+    /// The transformer as a target of the mesh, as [`ProcessorArgs::recognizer`] is one; `None` where there is to be none.
+    ///
+    /// Its calls have at least [`FILM_DEADLINE`]: it gives up on a film before that by itself, and says why.
+    ///
+    /// # Errors
+    /// An address or mesh settings that cannot be.
+    pub fn transformer(&self, mesh: &MeshArgs) -> Result<Option<Target>, BuildError> {
+        let address = self.transformer_address.as_deref().unwrap_or("127.0.0.1:50052");
+        if address == "none" {
+            return Ok(None);
         }
+        let probe = Probe::GrpcHealth {
+            service: "safelight.transformer.v1.Transformer".to_owned(),
+        };
+        let deadline = mesh.settings().deadline.max(FILM_DEADLINE);
+        target(mesh, "transformer", address, deadline, probe).map(Some)
     }
 
     /// How to ask the recognizer whether it is well.
@@ -84,9 +95,40 @@ impl ProcessorArgs {
     pub fn settings(&self) -> Settings {
         Settings {
             concurrency: usize::from(self.concurrency),
+            transforms: usize::from(self.transforms),
+            films: usize::from(self.films),
             lease: Duration::from_secs(self.lease_seconds),
             max_tries: self.max_tries,
             ..Settings::default()
         }
     }
+}
+
+/// How long a call of the transformer may take at least. Its own limit for a run of ffmpeg is a minute, and a film may
+/// take two.
+const FILM_DEADLINE: Duration = Duration::from_secs(180);
+
+fn target(
+    mesh: &MeshArgs,
+    name: &str,
+    address: &str,
+    deadline: Duration,
+    probe: Probe,
+) -> Result<Target, BuildError> {
+    let settings = MeshSettings {
+        retry_broken: false,
+        deadline,
+        ..mesh.settings()
+    };
+    // `HOST:PORT` alone is a name to look up.
+    let address = if address.contains(":/") {
+        address.to_owned()
+    } else {
+        format!("dns:///{address}")
+    };
+    mesh.target(name, &address)?
+        .settings(settings)
+        .methods(Methods::default().descriptor_set(FILE_DESCRIPTOR_SET)?)
+        .probe(probe)
+        .connect()
 }

@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use safelight_database::{ClaimOutcome, TaskKind};
+use safelight_database::ClaimOutcome;
 use safelight_queue::{Delivery, Subscription};
 use safelight_service::Shutdown;
 
-use crate::service::Crew;
+use crate::crew::Crew;
 use crate::work::Left;
 
-/// A message whose image is not due yet is looked at again no sooner than this.
+/// A message whose task is not due yet is looked at again no sooner than this.
 const SHORTEST: Duration = Duration::from_millis(50);
 
 /// Takes messages while there is somebody free, until `shutdown`.
 ///
-/// Each message is finished when its image has its final state, and put back otherwise, so the queue brings
+/// Each message is finished when its task has ended, and put back otherwise, so the queue brings
 /// it again even if this process dies meanwhile.
 pub(crate) async fn consume(mut subscription: Subscription, crew: Crew, shutdown: Shutdown) {
     loop {
@@ -38,10 +38,10 @@ pub(crate) async fn consume(mut subscription: Subscription, crew: Crew, shutdown
 }
 
 async fn handle(crew: &Crew, delivery: Delivery) {
-    let Some(image) = safelight_queue::decode_id(delivery.body()) else {
+    let Some(subject) = safelight_queue::decode_id(delivery.body()) else {
         tracing::warn!(
             bytes = delivery.body().len(),
-            "a message that is no image id was dropped"
+            "a message that is no id was dropped"
         );
         return settle(delivery, Left::Nothing).await;
     };
@@ -51,18 +51,22 @@ async fn handle(crew: &Crew, delivery: Delivery) {
     let claimed = crew
         .database()
         .tasks()
-        .claim_image(image, TaskKind::Identify, crew.settings().lease)
+        .claim_subject(subject, crew.kind(), crew.settings().lease)
         .await;
     let left = match claimed {
         Ok(ClaimOutcome::Claimed(claim)) => crew.work(&claim, Some(&delivery)).await,
         Ok(ClaimOutcome::NotDue { in_ }) => Left::Again(in_.max(SHORTEST)),
         Ok(ClaimOutcome::Ended) => Left::Nothing,
         Ok(ClaimOutcome::Unknown) => {
-            tracing::warn!(image, "a message names an image that nobody recorded");
+            tracing::warn!(
+                subject,
+                kind = crew.kind().as_str(),
+                "a message names what nobody recorded"
+            );
             Left::Nothing
         }
         Err(error) => {
-            tracing::warn!(image, %error, "cannot claim");
+            tracing::warn!(subject, %error, "cannot claim");
             Left::Again(crew.settings().wait_delay)
         }
     };

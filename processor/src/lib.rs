@@ -1,26 +1,30 @@
 //! Takes every accepted image to the services that work on it.
 //!
-//! A message on the queue, or the [sweep](sweep) where there is none, names an image. The processor
-//! [claims](safelight_database::Claim) its task, calls the recognizer through the mesh, and writes what came
-//! of it, all under a [lease] that belongs to the claim:
+//! A message on the queue, or the [sweep](sweep) where there is none, names a task. The processor
+//! [claims](safelight_database::Claim) it, calls the service that does such work through the mesh, and writes what
+//! came of it, all under a [lease] that belongs to the claim:
 //!
 //! ```text
 //! queue ──► consumer ──┐
-//!                      ├─► work: claim ─► recognition ─► verdict ─► done · bad · again · wait
-//! database ─► sweep ───┘            (lease renewed meanwhile)
+//!                      ├─► work: claim ─► call ─► verdict ─► done · bad · again · wait
+//! database ─► sweep ───┘          (lease renewed meanwhile)
 //! ```
 //!
-//! While the recognizer is away its circuit is open: [`consumer`] and [`sweep`] take no work, nothing is
-//! failed and no try is used up. What each answer of the recognizer means for the image is decided in one
-//! place, [`verdict`].
+//! Each kind of work is a line of its own, with its own topic and hands. While a service is away its circuit is open:
+//! the [`consumer`] and [`sweep`] of its lines take no work, nothing is failed and no try is used up, and the lines of
+//! other services go on. What each answer means for the task is decided in one place, [`verdict`].
 
 mod arguments;
 pub mod consumer;
+mod crew;
+mod job;
+mod joins;
 pub mod lease;
 pub mod recognition;
 mod service;
 mod settings;
 pub mod sweep;
+mod transforming;
 pub mod verdict;
 mod vitality;
 mod work;

@@ -52,11 +52,19 @@ async fn main() -> anyhow::Result<()> {
         .recognizer(&arguments.mesh)
         .unwrap_or_else(|error| configuration_error(error));
     mesh.show(recognizer.clone());
+    let transformer = arguments
+        .processor
+        .transformer(&arguments.mesh)
+        .unwrap_or_else(|error| configuration_error(error));
+    if let Some(transformer) = &transformer {
+        mesh.show(transformer.clone());
+    }
     let processor = Processor {
         database,
         queue,
         recognizer,
         recognizer_api: arguments.processor.recognizer_api,
+        transformer,
         settings: arguments.processor.settings(),
     };
     let worked = run(processor, readiness, shutdown.clone()).await;

@@ -8,6 +8,10 @@ pub struct Settings {
     /// Images worked on at once, 1 to 256. More than the recognizers can take only makes them answer that
     /// they are full.
     pub concurrency: usize,
+    /// Files looked at, and pictures made small, at once: each 1 to 256.
+    pub transforms: usize,
+    /// Films that a frame, and films that an animation is made of at once: each 1 to 256.
+    pub films: usize,
     /// How long a claim holds without being renewed. It is renewed at a third of this; when the processor
     /// dies, its images are taken over after it.
     pub lease: Duration,
@@ -30,6 +34,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             concurrency: 4,
+            transforms: 4,
+            films: 2,
             lease: Duration::from_secs(30),
             sweep_interval: Duration::from_secs(1),
             sweep_overdue: Duration::from_secs(5),

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use safelight_database::TaskKind;
 use safelight_service::Shutdown;
 
-use crate::service::Crew;
+use crate::crew::Crew;
 
 /// Claims at most this much at a time, so that several processors share what is there.
 const BATCH: usize = 16;
@@ -14,8 +13,8 @@ const BATCH: usize = 16;
 /// Asks the database at intervals for work that has been due for a while, until `shutdown`.
 ///
 /// It claims what it finds and works on it right here instead of putting it back on the queue: a queue that
-/// is away does not matter then, and a backlog is not announced again and again. While the recognizer is
-/// away nothing is claimed.
+/// is away does not matter then, and a backlog is not announced again and again. While the service
+/// is away nothing is claimed.
 pub(crate) async fn sweep(crew: Crew, shutdown: Shutdown) {
     let mut pause = Duration::ZERO;
     loop {
@@ -39,7 +38,7 @@ pub(crate) async fn sweep(crew: Crew, shutdown: Shutdown) {
         let limit = u32::try_from(hands.len()).unwrap_or(1);
         let settings = crew.settings();
         let tasks = crew.database().tasks();
-        let due = tasks.claim_due(TaskKind::Identify, limit, settings.sweep_overdue, settings.lease);
+        let due = tasks.claim_due(crew.kind(), limit, settings.sweep_overdue, settings.lease);
         let due = match due.await {
             Ok(due) => due,
             Err(error) => {

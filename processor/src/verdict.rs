@@ -1,5 +1,6 @@
 //! What an answer of the recognizer means for the image.
 
+use safelight_database::Fault;
 use safelight_mesh::CallFailure;
 use tonic::{Code, Status};
 
@@ -7,9 +8,9 @@ use tonic::{Code, Status};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The image itself is the trouble: failed at once, with this reason.
-    Bad(String),
+    Bad(Fault, String),
     /// This try went wrong and another may go right.
-    Again(String),
+    Again(Fault, String),
     /// The service is away, full, or wrongly set up: the image waits, and no try is used.
     Wait(String),
     /// The service died or fell silent while it held this image, and nobody can say whether the image did
@@ -25,15 +26,15 @@ pub fn judge(status: &Status, alive: bool) -> Verdict {
     match safelight_mesh::failure_of(status) {
         CallFailure::NotSent | CallFailure::Overloaded => Verdict::Wait(said),
         CallFailure::Broken => Verdict::Interrupted(said),
-        CallFailure::TimedOut if alive => Verdict::Again(said),
+        CallFailure::TimedOut if alive => Verdict::Again(Fault::Timeout, said),
         CallFailure::TimedOut => Verdict::Interrupted(said),
         CallFailure::Answered(code) => match code {
-            Code::InvalidArgument | Code::NotFound | Code::OutOfRange | Code::AlreadyExists => {
-                Verdict::Bad(said)
+            Code::InvalidArgument | Code::NotFound | Code::AlreadyExists | Code::FailedPrecondition => {
+                Verdict::Bad(Fault::Bad, said)
             }
-            Code::FailedPrecondition => Verdict::Bad(said),
-            Code::Aborted => Verdict::Again(said),
-            Code::Internal | Code::Unknown | Code::DataLoss if alive => Verdict::Again(said),
+            Code::OutOfRange => Verdict::Bad(Fault::Limit, said),
+            Code::Aborted => Verdict::Again(Fault::Storage, said),
+            Code::Internal | Code::Unknown | Code::DataLoss if alive => Verdict::Again(Fault::Internal, said),
             _ => Verdict::Wait(said),
         },
     }
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     fn is_bad(status: &Status) -> bool {
-        matches!(judge(status, true), Verdict::Bad(_))
+        matches!(judge(status, true), Verdict::Bad(..))
     }
 
     #[test]
@@ -79,7 +80,10 @@ mod tests {
     #[test]
     fn an_internal_error_costs_a_try_only_where_the_service_works_for_others() {
         let status = Status::internal("bug");
-        assert_eq!(judge(&status, true), Verdict::Again("bug".to_owned()));
+        assert_eq!(
+            judge(&status, true),
+            Verdict::Again(Fault::Internal, "bug".to_owned())
+        );
         assert_eq!(judge(&status, false), Verdict::Wait("bug".to_owned()));
     }
 

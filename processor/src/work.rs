@@ -1,23 +1,20 @@
-//! One claimed image, from the claim to what came of it.
+//! One claimed task, from the claim to what came of it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use safelight_database::{Claim, Database, Error, Recognition, RetryOutcome};
+use safelight_database::{Claim, Database, Error, RetryOutcome, TaskKind};
 use safelight_mesh::trace;
 use safelight_queue::Delivery;
 use tokio::sync::Semaphore;
 
+use crate::job::{Done, Job};
 use crate::lease::{self, Lost, RenewalError};
-use crate::recognition::RecognizerClient;
 use crate::settings::Settings;
 use crate::verdict::{Verdict, judge};
 use crate::vitality::Vitality;
 
-/// The service that waiting images are said to wait for.
-pub(crate) const RECOGNIZER: &str = "recognizer";
-
-/// What there is left to do about an image.
+/// What there is left to do about a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Left {
     /// Nothing: it has its final state, or somebody else has the claim.
@@ -26,11 +23,11 @@ pub(crate) enum Left {
     Again(Duration),
 }
 
-/// Works on claimed images. Cheap to clone.
+/// Works on claimed tasks of one kind. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Worker {
     pub(crate) database: Database,
-    pub(crate) recognizer: RecognizerClient,
+    pub(crate) job: Job,
     pub(crate) settings: Arc<Settings>,
     vitality: Arc<Vitality>,
     /// Images whose worker died before are worked on one at a time, so that the one that kills it is found
@@ -39,11 +36,11 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(database: Database, recognizer: RecognizerClient, settings: Arc<Settings>) -> Self {
+    pub(crate) fn new(database: Database, job: Job, settings: Arc<Settings>) -> Self {
         let quarantine = Arc::new(Semaphore::new(1));
         Self {
             database,
-            recognizer,
+            job,
             settings,
             vitality: Arc::new(Vitality::new()),
             quarantine,
@@ -57,7 +54,7 @@ impl Worker {
             claimed,
             claim.lease,
             || self.renew(claim, delivery),
-            Box::pin(self.identify(claim)),
+            Box::pin(self.perform(claim)),
         )
         .await
         {
@@ -91,7 +88,7 @@ impl Worker {
         }
     }
 
-    async fn identify(&self, claim: &Claim) -> Left {
+    async fn perform(&self, claim: &Claim) -> Left {
         let suspect = claim.claims > 1;
         let _alone = if suspect {
             match self.quarantine.try_acquire() {
@@ -102,21 +99,27 @@ impl Worker {
             None
         };
         let begun = Instant::now();
-        let answer = self.recognizer.recognize(&claim.path).await;
-        metrics::histogram!("processor_identify_seconds").record(begun.elapsed());
+        let answer = self.job.work(claim).await;
+        metrics::histogram!("processor_task_seconds", "kind" => claim.kind.as_str()).record(begun.elapsed());
         match answer {
-            Ok(recognition) => {
+            Ok(done) => {
                 self.vitality.good();
-                self.write(claim, &Ending::Processed(recognition)).await
+                self.write(claim, &Ending::Processed(done)).await
             }
             Err(status) => {
                 // Read before the image's own answer is counted as life.
                 let alive = self.vitality.since(begun);
                 let verdict = judge(&status, alive);
-                if matches!(verdict, Verdict::Bad(_)) {
+                if matches!(verdict, Verdict::Bad(..)) {
                     self.vitality.good();
                 }
-                tracing::debug!(image = claim.image_id, path = claim.path, ?verdict, "no result");
+                tracing::debug!(
+                    image = claim.image_id,
+                    kind = claim.kind.as_str(),
+                    path = claim.path,
+                    ?verdict,
+                    "no result"
+                );
                 self.write(claim, &Ending::Without(verdict)).await
             }
         }
@@ -140,7 +143,7 @@ impl Worker {
         loop {
             match self.try_write(claim, ending).await {
                 Ok(left) => {
-                    metrics::counter!("processor_images_total", "outcome" => outcome).increment(1);
+                    count(claim.kind, outcome);
                     return left;
                 }
                 Err(Error::LostClaim) => {
@@ -165,29 +168,32 @@ impl Worker {
         let tasks = self.database.tasks();
         let wait = self.settings.wait_delay;
         match ending {
-            Ending::Processed(recognition) => {
-                tasks.complete(claim, recognition).await?;
+            Ending::Processed(done) => {
+                match done {
+                    Done::Recognized(recognition) => tasks.complete(claim, recognition).await?,
+                    Done::Prepared(prepared) => tasks.complete_prepare(claim, prepared).await?,
+                    Done::Made(outputs) => tasks.complete_outputs(claim, outputs).await?,
+                }
                 Ok(Left::Nothing)
             }
-            Ending::Without(Verdict::Bad(reason)) => {
-                tasks.fail(claim, reason).await?;
+            Ending::Without(Verdict::Bad(fault, reason)) => {
+                tasks.fail(claim, *fault, reason).await?;
                 Ok(Left::Nothing)
             }
-            Ending::Without(Verdict::Again(why)) => {
+            Ending::Without(Verdict::Again(fault, why)) => {
                 let delay = self.settings.delay_after(claim.tries + 1);
-                Ok(
-                    match tasks.retry(claim, delay, why, self.settings.max_tries).await? {
-                        RetryOutcome::Again => Left::Again(delay),
-                        RetryOutcome::Failed => Left::Nothing,
-                    },
-                )
+                let retried = tasks.retry(claim, delay, *fault, why, self.settings.max_tries);
+                Ok(match retried.await? {
+                    RetryOutcome::Again => Left::Again(delay),
+                    RetryOutcome::Failed => Left::Nothing,
+                })
             }
             Ending::Without(Verdict::Wait(why)) => {
-                tasks.wait(claim, wait, RECOGNIZER, why).await?;
+                tasks.wait(claim, wait, self.job.service(), why).await?;
                 Ok(Left::Again(wait))
             }
             Ending::Without(Verdict::Interrupted(why)) => {
-                tasks.interrupted(claim, wait, RECOGNIZER, why).await?;
+                tasks.interrupted(claim, wait, self.job.service(), why).await?;
                 Ok(Left::Again(wait))
             }
             Ending::Released => {
@@ -198,9 +204,16 @@ impl Worker {
     }
 }
 
+fn count(kind: TaskKind, outcome: &'static str) {
+    metrics::counter!("processor_tasks_total", "kind" => kind.as_str(), "outcome" => outcome).increment(1);
+    if kind == TaskKind::Identify {
+        metrics::counter!("processor_images_total", "outcome" => outcome).increment(1);
+    }
+}
+
 /// How the work on a claim ends.
 enum Ending {
-    Processed(Recognition),
+    Processed(Done),
     Without(Verdict),
     Released,
 }
@@ -210,8 +223,8 @@ impl Ending {
     fn outcome(&self) -> &'static str {
         match self {
             Self::Processed(_) => "processed",
-            Self::Without(Verdict::Bad(_)) => "failed",
-            Self::Without(Verdict::Again(_)) => "retried",
+            Self::Without(Verdict::Bad(..)) => "failed",
+            Self::Without(Verdict::Again(..)) => "retried",
             Self::Without(Verdict::Wait(_)) => "waiting",
             Self::Without(Verdict::Interrupted(_)) => "interrupted",
             Self::Released => "released",

@@ -53,13 +53,16 @@ async fn a_page_can_be_had_of_one_status() {
     let all = posted(&served, 3).await;
     let tasks = served.database.tasks();
     let ClaimOutcome::Claimed(claim) = tasks
-        .claim_image(all[1], TaskKind::Identify, Duration::from_secs(30))
+        .claim_subject(all[1], TaskKind::Identify, Duration::from_secs(30))
         .await
         .unwrap()
     else {
         panic!("a new image can be claimed")
     };
-    tasks.fail(&claim, "the file is empty").await.unwrap();
+    tasks
+        .fail(&claim, safelight_database::Fault::Bad, "the file is empty")
+        .await
+        .unwrap();
     let page: Value = served.get("/?status=failed").await.json().await.unwrap();
     assert_eq!(ids(&page), [all[1]]);
     assert_eq!(page["images"][0]["reason"], "the file is empty");
@@ -83,7 +86,7 @@ async fn one_record_comes_with_its_tasks_and_faces() {
     let id = posted(&served, 1).await[0];
     let tasks = served.database.tasks();
     let ClaimOutcome::Claimed(claim) = tasks
-        .claim_image(id, TaskKind::Identify, Duration::from_secs(30))
+        .claim_subject(id, TaskKind::Identify, Duration::from_secs(30))
         .await
         .unwrap()
     else {

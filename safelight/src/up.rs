@@ -244,6 +244,7 @@ pub(crate) async fn start(mut arguments: UpArgs) -> anyhow::Result<Everything> {
         queue: queue.clone(),
         recognizer: target.clone(),
         recognizer_api: arguments.processor.recognizer_api,
+        transformer: None,
         settings: arguments.processor.settings(),
     };
     let working = safelight_processor::run(processor, readiness, shutdown.clone());

@@ -120,7 +120,7 @@ impl BackEnd {
         match self
             .database
             .tasks()
-            .claim_image(image_id, TaskKind::Identify, LONG)
+            .claim_subject(image_id, TaskKind::Identify, LONG)
             .await
             .unwrap()
         {

@@ -2,7 +2,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use safelight_database::{ClaimOutcome, DueClaims, Error, MAX_CLAIMS, Status, TaskKind};
+use safelight_database::{ClaimOutcome, DueClaims, Error, Fault, MAX_CLAIMS, Status, TaskKind};
 use tokio::sync::Barrier;
 
 use crate::back_end::{BackEnd, LONG, eventually, on_both_back_ends, recognized};
@@ -37,7 +37,7 @@ on_both_back_ends! {
         let image = back_end.accept("/a.jpg").await;
         back_end.claim(image.id).await;
         let tasks = back_end.database.tasks();
-        match tasks.claim_image(image.id, IDENTIFY, LONG).await.unwrap() {
+        match tasks.claim_subject(image.id, IDENTIFY, LONG).await.unwrap() {
             ClaimOutcome::NotDue { in_ } => assert!(in_ <= LONG && in_ > LONG / 2, "{in_:?}"),
             other => panic!("{other:?}"),
         }
@@ -48,7 +48,7 @@ on_both_back_ends! {
         let image = back_end.accept("/a.jpg").await;
         let tasks = back_end.database.tasks();
         let short = Duration::from_millis(50);
-        let first = match tasks.claim_image(image.id, IDENTIFY, short).await.unwrap() {
+        let first = match tasks.claim_subject(image.id, IDENTIFY, short).await.unwrap() {
             ClaimOutcome::Claimed(claim) => claim,
             other => panic!("{other:?}"),
         };
@@ -68,8 +68,8 @@ on_both_back_ends! {
         let answers = [
             tasks.renew(&late).await,
             tasks.complete(&late, &recognized(&[("obama", 0.1)])).await,
-            tasks.fail(&late, "late").await,
-            tasks.retry(&late, LONG, "late", 5).await.map(drop),
+            tasks.fail(&late, Fault::Bad, "late").await,
+            tasks.retry(&late, LONG, Fault::Internal, "late", 5).await.map(drop),
             tasks.wait(&late, LONG, "recognizer", "late").await,
             tasks.interrupted(&late, LONG, "recognizer", "late").await,
             tasks.release(&late).await,
@@ -108,7 +108,7 @@ on_both_back_ends! {
             assert_eq!(back_end.claim(image.id).await.claims, claims);
             back_end.make_everything_due().await;
         }
-        let outcome = back_end.database.tasks().claim_image(image.id, IDENTIFY, LONG).await.unwrap();
+        let outcome = back_end.database.tasks().claim_subject(image.id, IDENTIFY, LONG).await.unwrap();
         assert_eq!(outcome, ClaimOutcome::Ended);
         let failed = back_end.image(image.id).await.image;
         assert_eq!(failed.status, Status::Failed);
@@ -152,13 +152,13 @@ on_both_back_ends! {
     async fn an_image_that_another_program_finished_has_ended(back_end: &BackEnd) {
         back_end.execute("INSERT INTO images (path, status) VALUES ('/theirs.jpg', 1)").await;
         let id = back_end.number("SELECT id FROM images").await;
-        let outcome = back_end.database.tasks().claim_image(id, IDENTIFY, LONG).await.unwrap();
+        let outcome = back_end.database.tasks().claim_subject(id, IDENTIFY, LONG).await.unwrap();
         assert_eq!(outcome, ClaimOutcome::Ended);
         assert_eq!(back_end.number("SELECT COUNT(*) FROM tasks").await, 0);
     }
 
     async fn an_unknown_image_cannot_be_claimed(back_end: &BackEnd) {
-        let outcome = back_end.database.tasks().claim_image(4711, IDENTIFY, LONG).await.unwrap();
+        let outcome = back_end.database.tasks().claim_subject(4711, IDENTIFY, LONG).await.unwrap();
         assert_eq!(outcome, ClaimOutcome::Unknown);
         assert_eq!(back_end.number("SELECT COUNT(*) FROM tasks").await, 0);
     }
@@ -215,7 +215,7 @@ on_both_back_ends! {
                 let (tasks, start) = (back_end.database.tasks(), Arc::clone(&start));
                 tokio::spawn(async move {
                     start.wait().await;
-                    tasks.claim_image(image.id, IDENTIFY, LONG).await.unwrap()
+                    tasks.claim_subject(image.id, IDENTIFY, LONG).await.unwrap()
                 })
             })
             .collect();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use safelight_database::{Claim, ClaimOutcome, MAX_CLAIMS, RetryOutcome, Status, TaskKind};
+use safelight_database::{Claim, ClaimOutcome, Fault, MAX_CLAIMS, RetryOutcome, Status, TaskKind};
 
 use crate::back_end::{BackEnd, LONG, recognized};
 
@@ -88,7 +88,7 @@ async fn follow(back_end: &BackEnd, events: &[Event]) {
         match (event, held.take()) {
             (Event::Claim, before) => {
                 let outcome = tasks
-                    .claim_image(image.id, TaskKind::Identify, LONG)
+                    .claim_subject(image.id, TaskKind::Identify, LONG)
                     .await
                     .unwrap();
                 let was_claimed = model.claimed;
@@ -116,10 +116,10 @@ async fn follow(back_end: &BackEnd, events: &[Event]) {
                 match event {
                     Event::Claim | Event::WorkerDies => {}
                     Event::Complete => tasks.complete(&claim, &recognized(&[])).await.unwrap(),
-                    Event::Fail => tasks.fail(&claim, "bad").await.unwrap(),
+                    Event::Fail => tasks.fail(&claim, Fault::Bad, "bad").await.unwrap(),
                     Event::Retry => {
                         let outcome = tasks
-                            .retry(&claim, Duration::ZERO, "again", MAX_TRIES)
+                            .retry(&claim, Duration::ZERO, Fault::Internal, "again", MAX_TRIES)
                             .await
                             .unwrap();
                         assert_eq!(outcome == RetryOutcome::Failed, model.ended);

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use safelight_database::{Claim, ClaimOutcome, RetryOutcome, Status, TaskKind, TaskRecord, TaskState};
+use safelight_database::{Claim, ClaimOutcome, Fault, RetryOutcome, Status, TaskKind, TaskRecord, TaskState};
 
 use crate::back_end::{BackEnd, LONG, on_both_back_ends, recognized};
 
@@ -67,33 +67,33 @@ on_both_back_ends! {
     async fn a_failed_image_has_its_reason(back_end: &BackEnd) {
         let claim = claimed(back_end).await;
         let tasks = back_end.database.tasks();
-        tasks.fail(&claim, "the picture is cut off").await.unwrap();
-        tasks.fail(&claim, "the picture is cut off").await.unwrap();
+        tasks.fail(&claim, Fault::Bad, "the picture is cut off").await.unwrap();
+        tasks.fail(&claim, Fault::Bad, "the picture is cut off").await.unwrap();
         let detail = back_end.image(claim.image_id).await;
         assert_eq!(detail.image.status, Status::Failed);
         assert_eq!(detail.image.reason.as_deref(), Some("the picture is cut off"));
         assert_eq!(detail.tasks[0].state, TaskState::Failed);
-        let outcome = tasks.claim_image(claim.image_id, TaskKind::Identify, LONG).await.unwrap();
+        let outcome = tasks.claim_subject(claim.image_id, TaskKind::Identify, LONG).await.unwrap();
         assert_eq!(outcome, ClaimOutcome::Ended);
     }
 
     async fn a_reason_of_any_length_fits(back_end: &BackEnd) {
         let claim = claimed(back_end).await;
-        back_end.database.tasks().fail(&claim, &"\u{e4}\u{1f600}".repeat(1_000)).await.unwrap();
+        back_end.database.tasks().fail(&claim, Fault::Bad, &"\u{e4}\u{1f600}".repeat(1_000)).await.unwrap();
         let reason = back_end.image(claim.image_id).await.image.reason.unwrap();
         assert!(reason.starts_with("\u{e4}\u{1f600}\u{e4}") && reason.len() <= 1_024);
     }
 
     async fn a_try_that_failed_is_counted_and_comes_again_later(back_end: &BackEnd) {
         let claim = claimed(back_end).await;
-        let outcome = back_end.database.tasks().retry(&claim, LONG, "timed out", 3).await.unwrap();
+        let outcome = back_end.database.tasks().retry(&claim, LONG, Fault::Internal, "timed out", 3).await.unwrap();
         assert_eq!(outcome, RetryOutcome::Again);
         let record = task(back_end, &claim).await;
         assert_eq!(counts(&record), (0, 1, 0));
         assert_eq!(record.reason.as_deref(), Some("timed out"));
         assert_eq!(back_end.image(claim.image_id).await.image.status, Status::Pending);
         let tasks = back_end.database.tasks();
-        let outcome = tasks.claim_image(claim.image_id, TaskKind::Identify, LONG).await.unwrap();
+        let outcome = tasks.claim_subject(claim.image_id, TaskKind::Identify, LONG).await.unwrap();
         assert!(matches!(outcome, ClaimOutcome::NotDue { .. }), "{outcome:?}");
     }
 
@@ -102,11 +102,11 @@ on_both_back_ends! {
         let tasks = back_end.database.tasks();
         for tries in 0..2 {
             assert_eq!(claim.tries, tries);
-            assert_eq!(tasks.retry(&claim, LONG, "timed out", 3).await.unwrap(), RetryOutcome::Again);
+            assert_eq!(tasks.retry(&claim, LONG, Fault::Internal, "timed out", 3).await.unwrap(), RetryOutcome::Again);
             back_end.make_everything_due().await;
             claim = back_end.claim(claim.image_id).await;
         }
-        assert_eq!(tasks.retry(&claim, LONG, "timed out again", 3).await.unwrap(), RetryOutcome::Failed);
+        assert_eq!(tasks.retry(&claim, LONG, Fault::Internal, "timed out again", 3).await.unwrap(), RetryOutcome::Failed);
         let image = back_end.image(claim.image_id).await.image;
         assert_eq!((image.status, image.reason.as_deref()), (Status::Failed, Some("timed out again")));
     }
@@ -143,7 +143,7 @@ on_both_back_ends! {
             assert_eq!(counts(&record), (deaths, 0, deaths));
             back_end.make_everything_due().await;
         }
-        let outcome = tasks.claim_image(image.id, TaskKind::Identify, LONG).await.unwrap();
+        let outcome = tasks.claim_subject(image.id, TaskKind::Identify, LONG).await.unwrap();
         assert_eq!(outcome, ClaimOutcome::Ended);
         assert_eq!(back_end.image(image.id).await.image.status, Status::Failed);
     }

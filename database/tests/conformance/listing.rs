@@ -1,4 +1,4 @@
-use safelight_database::{Counts, ListQuery, NewImage, Status};
+use safelight_database::{Counts, Fault, ListQuery, NewImage, Status};
 
 use crate::back_end::{BackEnd, on_both_back_ends, recognized};
 
@@ -92,7 +92,7 @@ on_both_back_ends! {
         let accepted = back_end.accept_all((0..5).map(|number| format!("/{number}.jpg"))).await;
         let tasks = back_end.database.tasks();
         tasks.complete(&back_end.claim(accepted[0].id).await, &recognized(&[])).await.unwrap();
-        tasks.fail(&back_end.claim(accepted[1].id).await, "cut off").await.unwrap();
+        tasks.fail(&back_end.claim(accepted[1].id).await, Fault::Bad, "cut off").await.unwrap();
         back_end.claim(accepted[2].id).await;
         let expected = Counts { pending: 2, processed: 1, failed: 1, processing: 1, waiting: 0 };
         assert_eq!(back_end.database.images().counts().await.unwrap(), expected);

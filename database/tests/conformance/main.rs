@@ -8,6 +8,7 @@ mod claiming;
 mod connecting;
 mod counting;
 mod ending;
+mod joining;
 mod listing;
 mod locking;
 mod migrating;

@@ -99,7 +99,7 @@ impl Served {
         match self
             .database
             .tasks()
-            .claim_image(id, TaskKind::Identify, lease)
+            .claim_subject(id, TaskKind::Identify, lease)
             .await
             .unwrap()
         {
@@ -128,7 +128,11 @@ impl Served {
     pub async fn failed(&self, name: &str, reason: &str) -> i64 {
         let id = self.accept(&[name]).await[0];
         let claim = self.claim(id).await;
-        self.database.tasks().fail(&claim, reason).await.unwrap();
+        self.database
+            .tasks()
+            .fail(&claim, safelight_database::Fault::Bad, reason)
+            .await
+            .unwrap();
         id
     }
 

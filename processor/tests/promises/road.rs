@@ -82,6 +82,7 @@ impl Road {
             queue: queue.clone(),
             recognizer: target,
             recognizer_api: RecognizerApi::Safelight,
+            transformer: None,
             settings,
         };
         let shutdown = Shutdown::new();
@@ -161,7 +162,7 @@ impl Road {
         let claimed = self
             .database
             .tasks()
-            .claim_image(id, TaskKind::Identify, DEADLINE)
+            .claim_subject(id, TaskKind::Identify, DEADLINE)
             .await
             .unwrap();
         match claimed {
