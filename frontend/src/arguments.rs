@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use clap::{Args, Parser};
 use safelight_database::DatabaseArgs;
 use safelight_media::MediaArgs;
+use safelight_store::StoreArgs;
 
 /// Pages that show what became of every image.
 #[derive(Debug, Parser)]
@@ -29,6 +30,10 @@ pub struct Arguments {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub media: MediaArgs,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub store: StoreArgs,
 }
 
 impl Arguments {

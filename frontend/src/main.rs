@@ -5,6 +5,7 @@ use safelight_database::Error;
 use safelight_frontend::{Arguments, Deps, serve};
 use safelight_media::Library;
 use safelight_service::{Shutdown, configuration_error, metrics, parse, telemetry};
+use safelight_store::Store;
 use tokio::net::TcpListener;
 
 #[tokio::main]
@@ -13,12 +14,18 @@ async fn main() -> anyhow::Result<()> {
     let _telemetry = telemetry::init("frontend");
     metrics::install();
     let shutdown = Shutdown::on_signals();
-    let library = Library::new(&arguments.media).unwrap_or_else(|error| configuration_error(error));
+    let address = arguments.listen();
+    let mut media = arguments.media;
+    // Uploads lie in the store, and what was made of them.
+    if arguments.store.url.is_some() {
+        let store = Store::open(&arguments.store).unwrap_or_else(|error| configuration_error(error));
+        media.roots.push(store.folder().to_owned());
+    }
+    let library = Library::new(&media).unwrap_or_else(|error| configuration_error(error));
     let database = match arguments.database.open().await {
         Err(wrong @ Error::Invalid(_)) => configuration_error(wrong),
         opened => opened.context("cannot open the database")?,
     };
-    let address = arguments.listen();
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}"))?;

@@ -11,6 +11,7 @@ use safelight_recognizer::{Config, Recognizer, State, check_cpu, serve};
 use safelight_service::{
     MeshAdmin, Readiness, Shutdown, configuration_error, metrics, ops_router, telemetry,
 };
+use safelight_store::{Store, StoreArgs};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -43,6 +44,9 @@ struct Args {
     media: MediaArgs,
 
     #[command(flatten)]
+    store: StoreArgs,
+
+    #[command(flatten)]
     database: DatabaseArgs,
 
     #[command(flatten)]
@@ -66,7 +70,13 @@ fn main() -> anyhow::Result<()> {
 async fn run(args: Args) -> anyhow::Result<()> {
     let _telemetry = telemetry::init("recognizer");
     metrics::install();
-    let library = Library::new(&args.media).unwrap_or_else(|error| configuration_error(error));
+    let mut media = args.media;
+    // Uploads lie in the store.
+    if args.store.url.is_some() {
+        let store = Store::open(&args.store).unwrap_or_else(|error| configuration_error(error));
+        media.roots.push(store.folder().to_owned());
+    }
+    let library = Library::new(&media).unwrap_or_else(|error| configuration_error(error));
     let url = args
         .database
         .url()

@@ -20,6 +20,8 @@ use safelight_recognizer::{Config, Recognizer, State};
 use safelight_service::{
     MeshAdmin, MeshAdminArgs, Readiness, Shutdown, configuration_error, metrics, ops_router,
 };
+use safelight_store::{Store, StoreArgs};
+use safelight_transformer::Transformer;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -41,6 +43,9 @@ pub(crate) struct UpArgs {
     /// the address and port of the recognizer's gRPC services, such as 0.0.0.0:50051
     #[arg(long, env = "RECOGNIZER_LISTEN", default_value = "127.0.0.1:50051")]
     recognizer_listen: SocketAddr,
+    /// the address and port of the transformer's gRPC services, such as 0.0.0.0:50052
+    #[arg(long, env = "TRANSFORMER_LISTEN", default_value = "127.0.0.1:50052")]
+    transformer_listen: SocketAddr,
     /// the address and port of the processor's probes, metrics and mesh, such as 0.0.0.0:8001
     #[arg(long, env = "PROCESSOR_LISTEN", default_value = "127.0.0.1:8001")]
     processor_listen: SocketAddr,
@@ -51,7 +56,11 @@ pub(crate) struct UpArgs {
     #[command(flatten)]
     media: MediaArgs,
     #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
     recognizer: Config,
+    #[command(flatten)]
+    transformer: safelight_transformer::Config,
     #[command(flatten)]
     processor: ProcessorArgs,
     #[command(flatten)]
@@ -184,12 +193,19 @@ pub(crate) async fn start(mut arguments: UpArgs) -> anyhow::Result<Everything> {
         .cache_dir
         .get_or_insert_with(|| data.join("cache"));
 
+    let store = data.join("store");
+    arguments
+        .store
+        .url
+        .get_or_insert_with(|| format!("file://{}", store.display()));
+    let store = Store::open(&arguments.store).unwrap_or_else(|error| configuration_error(error));
+    create(store.folder())?;
+
     let database = open_database(&arguments.database, &data).await?;
     let queue = arguments
         .queue
         .connect(&database)
         .unwrap_or_else(|error| configuration_error(error));
-    let library = Library::new(&arguments.media).unwrap_or_else(|error| configuration_error(error));
     let media = arguments
         .media
         .roots
@@ -197,6 +213,9 @@ pub(crate) async fn start(mut arguments: UpArgs) -> anyhow::Result<Everything> {
         .map(|root| root.display().to_string())
         .collect::<Vec<_>>()
         .join(", ");
+    // Uploads lie in the store, and what is made of them is shown.
+    arguments.media.roots.push(store.folder().canonicalize()?);
+    let library = Library::new(&arguments.media).unwrap_or_else(|error| configuration_error(error));
     let readiness = Readiness::new(shutdown.clone());
     let mut tasks = JoinSet::new();
 
@@ -230,12 +249,37 @@ pub(crate) async fn start(mut arguments: UpArgs) -> anyhow::Result<Everything> {
         .processor
         .recognizer(&arguments.mesh)
         .unwrap_or_else(|error| configuration_error(error));
+    if arguments.processor.transformer_address.is_none() {
+        let listener = arguments
+            .listen("TRANSFORMER_LISTEN", arguments.transformer_listen)
+            .await?;
+        let address = reachable(listener.local_addr()?);
+        let max_pixels = arguments.media.max_pixels;
+        let transformer =
+            Transformer::start(&arguments.transformer, library.clone(), max_pixels, store.clone()).await;
+        let transformer = transformer.unwrap_or_else(|error| configuration_error(error));
+        let tls = arguments
+            .mesh
+            .tls
+            .server()
+            .unwrap_or_else(|error| configuration_error(error));
+        let serving = safelight_transformer::serve(listener, transformer, tls, shutdown.clone());
+        tasks.spawn(async move { serving.await.context("the transformer ended") });
+        arguments.processor.transformer_address = Some(address.to_string());
+    }
+    let transformer = arguments
+        .processor
+        .transformer(&arguments.mesh)
+        .unwrap_or_else(|error| configuration_error(error));
     let listener = arguments
         .listen("PROCESSOR_LISTEN", arguments.processor_listen)
         .await?;
     let processor_address = listener.local_addr()?;
     let mesh = MeshAdmin::new(arguments.mesh_admin);
     mesh.show(target.clone());
+    if let Some(transformer) = &transformer {
+        mesh.show(transformer.clone());
+    }
     let router = ops_router(readiness.clone(), &mesh);
     let showing = safelight_service::serve(listener, router, shutdown.clone());
     tasks.spawn(async move { showing.await.context("the processor's HTTP port ended") });
@@ -244,7 +288,7 @@ pub(crate) async fn start(mut arguments: UpArgs) -> anyhow::Result<Everything> {
         queue: queue.clone(),
         recognizer: target.clone(),
         recognizer_api: arguments.processor.recognizer_api,
-        transformer: None,
+        transformer,
         settings: arguments.processor.settings(),
     };
     let working = safelight_processor::run(processor, readiness, shutdown.clone());

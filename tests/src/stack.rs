@@ -32,6 +32,8 @@ pub struct Stack {
     pub processor: Service,
     /// Knows faces.
     pub recognizer: Service,
+    /// Makes pictures of pictures and films.
+    pub transformer: Service,
     /// Shows them.
     pub frontend: Service,
     /// The URL of the database that the services use.
@@ -83,7 +85,7 @@ impl StackBuilder {
         let alone = Arc::clone(ALONE.get_or_init(Arc::default)).lock_owned().await;
         let directory = ServerDirectory::create("stack-").expect("a folder");
         let root = directory.path().to_owned();
-        for folder in ["media", "known", "cache"] {
+        for folder in ["media", "known", "cache", "store"] {
             fs::create_dir(root.join(folder)).expect("a folder");
         }
         let mariadb = MariaDb::start().await;
@@ -102,7 +104,8 @@ impl StackBuilder {
             .expect("the program starts");
         assert!(migrated.success(), "the migration failed");
 
-        let grpc = address();
+        let (grpc, transforms) = (address(), address());
+        let store = format!("file://{}", root.join("store").display());
         let log = |name: &str| root.join(format!("{name}.log"));
         let media = format!(
             "{},{}",
@@ -115,6 +118,7 @@ impl StackBuilder {
             .variable("MODELS_DIR", photographs::models().display())
             .variable("RECOGNIZER_CACHE", root.join("cache").display())
             .variable("MEDIA_ROOTS", &media)
+            .variable("STORAGE_URL", &store)
             .variable("DATABASE_URL", &database_url);
         let recognizer = self
             .recognizer
@@ -132,15 +136,23 @@ impl StackBuilder {
         } else {
             recognizer
         };
+        let transformer = Service::new("safelight-transformer", address(), log("transformer"))
+            .variable("TRANSFORMER_LISTEN", transforms)
+            .variable("MEDIA_ROOTS", &media)
+            .variable("STORAGE_URL", &store);
+        let transformer = listening(transformer, "TRANSFORMER_HTTP_LISTEN");
+        let transformer = with_tls(transformer, "transformer.test");
         let receiver = Service::new("safelight-receiver", address(), log("receiver"))
             .variable("DATABASE_URL", &database_url)
             .variable("MEDIA_ROOTS", &media)
+            .variable("STORAGE_URL", &store)
             .variable("PRODUCER_ADDRESS", nsqd.tcp_address());
         let receiver = listening(receiver, "RECEIVER_LISTEN");
         let processor = Service::new("safelight-processor", address(), log("processor"))
             .variable("DATABASE_URL", &database_url)
             .variable("NSQ_LOOKUP_ADDRESS", lookupd.http_address())
-            .variable("GRPC_ADDRESS", grpc);
+            .variable("GRPC_ADDRESS", grpc)
+            .variable("TRANSFORMER_ADDRESS", transforms);
         let processor = self
             .processor
             .iter()
@@ -148,12 +160,16 @@ impl StackBuilder {
         let processor = listening(processor, "PROCESSOR_LISTEN");
         let processor = with_tls(processor, "processor.test");
         let processor = match authority {
-            Some(_) => processor.variable("MESH_TLS_PEER", "recognizer=recognizer.test"),
+            Some(_) => processor.variable(
+                "MESH_TLS_PEER",
+                "recognizer=recognizer.test,transformer=transformer.test",
+            ),
             None => processor,
         };
         let frontend = Service::new("safelight-frontend", address(), log("frontend"))
             .variable("DATABASE_URL", &database_url)
-            .variable("MEDIA_ROOTS", &media);
+            .variable("MEDIA_ROOTS", &media)
+            .variable("STORAGE_URL", &store);
         let frontend = frontend.variable("FRONTEND_HOST", Ipv4Addr::LOCALHOST);
         let port = frontend.http().port();
         let frontend = frontend.variable("FRONTEND_PORT", port);
@@ -165,6 +181,7 @@ impl StackBuilder {
             receiver,
             processor,
             recognizer,
+            transformer,
             frontend,
             database_url,
             grpc,
@@ -173,6 +190,7 @@ impl StackBuilder {
         };
         for service in [
             &mut stack.recognizer,
+            &mut stack.transformer,
             &mut stack.receiver,
             &mut stack.processor,
             &mut stack.frontend,
@@ -181,6 +199,7 @@ impl StackBuilder {
         }
         for service in [
             &mut stack.recognizer,
+            &mut stack.transformer,
             &mut stack.receiver,
             &mut stack.processor,
             &mut stack.frontend,
@@ -200,6 +219,11 @@ impl Stack {
     /// Where pictures are put.
     pub fn media(&self) -> PathBuf {
         self.directory.path().join("media")
+    }
+
+    /// Where uploads and outputs lie.
+    pub fn store(&self) -> PathBuf {
+        self.directory.path().join("store")
     }
 
     /// Makes a photograph one of a known person, and waits until the recognizer knows.
