@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use safelight_database::{Database, TaskKind};
 use safelight_mesh::{Availability, AvailabilityState, Target};
-use safelight_queue::{CHANNEL, Queue, QueueError, SubscriptionControl};
+use safelight_queue::{CHANNEL, Queue, QueueError, Relay, RelaySettings, SubscriptionControl};
 use safelight_service::{Readiness, Shutdown};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -50,7 +50,8 @@ pub async fn run(processor: Processor, readiness: Readiness, shutdown: Shutdown)
         let asked = asked.clone();
         async move { asked.ping().await.map_err(|error| error.to_string()) }
     });
-    let lines = processor.lines();
+    let wake = Arc::new(Notify::new());
+    let lines = processor.lines(&wake);
     let mut tending = JoinSet::new();
     let mut crews = Vec::with_capacity(lines.len());
     for line in lines {
@@ -60,6 +61,11 @@ pub async fn run(processor: Processor, readiness: Readiness, shutdown: Shutdown)
     let kinds = crews.iter().map(Crew::kind).collect();
     tending.spawn(measure(processor.database.clone(), kinds, shutdown.clone()));
     tending.spawn(joins::sweep(processor.database.clone(), shutdown.clone()));
+    // It ends last, so that it can publish what the last ends leave behind.
+    let relay_shutdown = Shutdown::new();
+    let relay = processor
+        .relay(wake)
+        .map(|relay| tokio::spawn(relay.run(relay_shutdown.clone())));
     shutdown.triggered().await;
     // The consumers' own ends wait for the running work, too: all have the same time.
     let deadline = Instant::now() + processor.settings.drain;
@@ -73,6 +79,12 @@ pub async fn run(processor: Processor, readiness: Readiness, shutdown: Shutdown)
         .map(|crew| async move { crew.drain(deadline).await })
         .collect();
     draining.join_all().await;
+    relay_shutdown.trigger();
+    if let Some(relay) = relay
+        && let Err(error) = relay.await
+    {
+        tracing::error!(%error, "the relay ended badly");
+    }
     Ok(())
 }
 
@@ -87,42 +99,45 @@ struct Line {
 // === impl Processor ===
 
 impl Processor {
-    fn lines(&self) -> Vec<Line> {
-        let settings = Arc::new(self.settings.clone());
-        let recognizer = RecognizerClient::new(
-            self.recognizer_api,
-            self.recognizer.channel(),
-            self.database.clone(),
-        );
-        let mut lines = vec![self.line(
-            &self.recognizer,
-            Job::Identify(recognizer),
-            settings.concurrency,
-            &settings,
-        )];
-        if let Some(target) = &self.transformer {
-            let client = TransformerClient::new(target.channel());
-            for (job, concurrency) in [
-                (Job::Prepare(client.clone()), settings.transforms),
-                (Job::Thumbnail(client.clone()), settings.transforms),
-                (Job::Frame(client.clone()), settings.films),
-                (Job::Gif(client), settings.films),
-            ] {
-                lines.push(self.line(target, job, concurrency, &settings));
-            }
-        }
-        lines
+    /// What carries the messages that the ends of tasks leave behind. Without a producer the receivers' do, a little later.
+    fn relay(&self, wake: Arc<Notify>) -> Option<Relay<Queue>> {
+        let (database, queue) = (self.database.clone(), self.queue.clone());
+        self.queue
+            .can_publish()
+            .then(|| Relay::new(database, queue, wake, RelaySettings::default()))
     }
 
-    fn line(&self, target: &Target, job: Job, concurrency: usize, settings: &Arc<Settings>) -> Line {
-        let service = job.service();
-        let worker = Worker::new(self.database.clone(), job, Arc::clone(settings));
-        Line {
-            crew: Crew::new(concurrency, worker, target.availability()),
-            max_in_flight: u32::try_from(concurrency).unwrap_or(u32::MAX),
+    fn lines(&self, wake: &Arc<Notify>) -> Vec<Line> {
+        let settings = Arc::new(self.settings.clone());
+        let line = |target: &Target, job: Job, concurrency: usize| Line {
+            service: job.service(),
             availability: target.availability(),
-            service,
+            max_in_flight: u32::try_from(concurrency).unwrap_or(u32::MAX),
+            crew: Crew::new(
+                concurrency,
+                Worker::new(
+                    self.database.clone(),
+                    job,
+                    Arc::clone(&settings),
+                    Arc::clone(wake),
+                ),
+                target.availability(),
+            ),
+        };
+        let channel = self.recognizer.channel();
+        let recognizer = RecognizerClient::new(self.recognizer_api, channel, self.database.clone());
+        let identify = line(&self.recognizer, Job::Identify(recognizer), settings.concurrency);
+        let mut lines = vec![identify];
+        if let Some(target) = &self.transformer {
+            let client = TransformerClient::new(target.channel());
+            lines.extend([
+                line(target, Job::Prepare(client.clone()), settings.transforms),
+                line(target, Job::Thumbnail(client.clone()), settings.transforms),
+                line(target, Job::Frame(client.clone()), settings.films),
+                line(target, Job::Gif(client), settings.films),
+            ]);
         }
+        lines
     }
 }
 

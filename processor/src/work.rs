@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use safelight_database::{Claim, Database, Error, RetryOutcome, TaskKind};
 use safelight_mesh::trace;
 use safelight_queue::Delivery;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::job::{Done, Job};
 use crate::lease::{self, Lost, RenewalError};
@@ -29,6 +29,8 @@ pub(crate) struct Worker {
     pub(crate) database: Database,
     pub(crate) job: Job,
     pub(crate) settings: Arc<Settings>,
+    /// Wakes the relay, where an end leaves messages behind.
+    relay: Arc<Notify>,
     vitality: Arc<Vitality>,
     /// Images whose worker died before are worked on one at a time, so that the one that kills it is found
     /// and those that merely flew along are not blamed.
@@ -36,12 +38,13 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(database: Database, job: Job, settings: Arc<Settings>) -> Self {
+    pub(crate) fn new(database: Database, job: Job, settings: Arc<Settings>, relay: Arc<Notify>) -> Self {
         let quarantine = Arc::new(Semaphore::new(1));
         Self {
             database,
             job,
             settings,
+            relay,
             vitality: Arc::new(Vitality::new()),
             quarantine,
         }
@@ -144,6 +147,9 @@ impl Worker {
             match self.try_write(claim, ending).await {
                 Ok(left) => {
                     count(claim.kind, outcome);
+                    if claim.batch_id.is_some() {
+                        self.relay.notify_one();
+                    }
                     return left;
                 }
                 Err(Error::LostClaim) => {

@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod backoff;
 mod delivery;
 mod embedded;
 mod error;
@@ -34,6 +35,7 @@ mod nsq;
 mod nsqd_side;
 mod publishing;
 mod queue;
+mod relay;
 mod subscription;
 
 pub use args::{QueueArgs, QueueKind};
@@ -44,4 +46,5 @@ pub use id::{CHANNEL, TOPIC_IMAGES, decode_id, encode_id};
 pub use nsq::NsqConfig;
 pub use publishing::Publishing;
 pub use queue::Queue;
+pub use relay::{Publish, Relay, RelaySettings};
 pub use subscription::{Subscription, SubscriptionControl};

@@ -113,6 +113,10 @@ impl NsqBackend {
         Ok(Subscription::nsq(consumer, topic, max_in_flight))
     }
 
+    pub(crate) fn can_publish(&self) -> bool {
+        self.producer.is_some()
+    }
+
     pub(crate) fn ready(&self) -> Result<(), String> {
         match self.producer.as_ref().map(Producer::state) {
             None | Some(ProducerState::Connected) => Ok(()),

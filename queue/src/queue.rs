@@ -123,6 +123,14 @@ impl Queue {
         }
     }
 
+    /// Whether there is somewhere to publish to at all: with NSQ, whether a `producer` is configured.
+    pub fn can_publish(&self) -> bool {
+        match &self.backend {
+            Backend::Nsq(nsq) => nsq.can_publish(),
+            Backend::Embedded(_) => true,
+        }
+    }
+
     /// Whether publishing can work now: with NSQ, whether the producer (where there is one) is connected;
     /// the embedded back end is there as long as its database is, which answers for itself.
     ///

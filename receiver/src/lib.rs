@@ -2,7 +2,7 @@
 //!
 //! A post is answered 202 when its record, its task and its outbox entry are committed, in one
 //! transaction; nothing that was answered 202 can be lost after that. The queue is not asked: the
-//! [relay](Relay) carries the outbox to it, at once when it is there, later when it is away.
+//! [relay](safelight_queue::Relay) carries the outbox to it, at once when it is there, later when it is away.
 //!
 //! ```text
 //! POST ─► body ─► door ─► group commit ─► database
@@ -12,7 +12,6 @@
 
 mod accept;
 mod arguments;
-mod backoff;
 mod body;
 mod door;
 mod limits;
@@ -20,10 +19,8 @@ mod post;
 mod posted;
 mod problems;
 mod records;
-mod relay;
 mod server;
 
 pub use arguments::Arguments;
 pub use limits::Limits;
-pub use relay::{Publish, Relay, RelaySettings};
 pub use server::{Deps, ServeError, serve};

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use safelight_database::{Database, Images};
 use safelight_media::Library;
-use safelight_queue::Queue;
+use safelight_queue::{Queue, Relay, RelaySettings};
 use safelight_service::{MeshAdmin, Problem, Readiness, Shutdown, ops_router};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -25,7 +25,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::accept::Acceptor;
 use crate::body::Bodies;
 use crate::door::Door;
-use crate::{Limits, Relay, RelaySettings, post, problems, records};
+use crate::{Limits, post, problems, records};
 
 /// How often the database is asked whether it is there.
 const READINESS_INTERVAL: Duration = Duration::from_secs(2);

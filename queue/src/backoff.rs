@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Waits that double from `first` to `longest`, each spread by jitter over its upper half, so that many
-/// receivers that lost the same queue do not come back to it in step.
+/// relays that lost the same queue do not come back to it in step.
 #[derive(Clone, Debug)]
 pub(crate) struct Backoff {
     first: Duration,

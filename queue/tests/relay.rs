@@ -1,21 +1,23 @@
 //! The relay over a queue that comes and goes.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod served;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use safelight_database::{Database, NewImage};
-use safelight_queue::{CHANNEL, Publishing, Queue, QueueError, TOPIC_IMAGES};
-use safelight_receiver::{Publish, Relay, RelaySettings};
+use safelight_database::{Database, NewImage, Options};
+use safelight_queue::{
+    CHANNEL, Publish, Publishing, Queue, QueueError, Relay, RelaySettings, Subscription, TOPIC_IMAGES,
+    decode_id,
+};
 use safelight_service::Shutdown;
-use served::{announced, until};
 use tempfile::TempDir;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
+
+/// Long enough for a slow machine; nothing waits for it to pass.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The embedded queue behind a switch.
 #[derive(Clone)]
@@ -75,7 +77,7 @@ impl Relayed {
     /// With so many images accepted before.
     async fn start_with(away: bool, settings: RelaySettings, accepted: usize, shutdown: Shutdown) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let database = served::database(&folder).await;
+        let database = database(&folder).await;
         let queue = Switched {
             queue: Queue::embedded(database.embedded_queue().unwrap()),
             away: Arc::new(AtomicBool::new(away)),
@@ -363,5 +365,40 @@ async fn a_stopping_relay_does_not_wait_for_a_queue_that_is_away() {
         relayed.database.outbox().pending().await.unwrap(),
         1,
         "and keeps the entry for the next start"
+    );
+}
+
+async fn database(folder: &TempDir) -> Database {
+    let url = format!("sqlite://{}", folder.path().join("safelight.db").display());
+    let database = Database::connect(&url, &Options::default()).await.unwrap();
+    database.migrate().await.unwrap();
+    database
+}
+
+/// The ids of the next messages, each finished.
+async fn announced(subscription: &mut Subscription, count: usize) -> Vec<i64> {
+    let mut ids = Vec::new();
+    while ids.len() < count {
+        let delivery = tokio::time::timeout(DEADLINE, subscription.next())
+            .await
+            .unwrap()
+            .unwrap();
+        ids.push(decode_id(delivery.body()).unwrap());
+        delivery.finish().await.unwrap();
+    }
+    ids.sort_unstable();
+    ids
+}
+
+/// Waits until `holds` says so.
+async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(
+        tokio::time::timeout(DEADLINE, waiting).await.is_ok(),
+        "never came: {what}"
     );
 }

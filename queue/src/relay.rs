@@ -3,8 +3,8 @@
 //! Entries are claimed in batches, published with one call a topic, and then marked. While the queue has still to
 //! acknowledge one batch, the next are claimed and sent behind it. A crash between the publishing and the marking
 //! publishes them again when the claim's lease ends: at least once, and a message is only a wake-up call. While the
-//! queue is away the claimed batches are kept and tried again with growing waits; the receiver accepts meanwhile, and
-//! the outbox grows.
+//! queue is away the claimed batches are kept and tried again with growing waits; work is taken in and done meanwhile,
+//! and the outbox grows.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use safelight_database::{Database, Error, OutboxEntry};
-use safelight_queue::{Publishing, Queue, QueueError};
 use safelight_service::Shutdown;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::backoff::Backoff;
+use crate::{Publishing, Queue, QueueError};
 
 /// The publishing side of a queue, in two stages.
 pub trait Publish: Send + Sync + 'static {
