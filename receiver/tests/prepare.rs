@@ -72,7 +72,10 @@ async fn uploads_begun(served: &Served) -> usize {
 
 /// Nothing of a refused upload stays, without waiting for the sweep.
 async fn assert_nothing_stays(served: &Served) {
-    until("nothing lies in the store", || async { objects(served).is_empty() }).await;
+    until("nothing lies in the store", || async {
+        objects(served).is_empty()
+    })
+    .await;
     assert_eq!(uploads_begun(served).await, 0);
     assert_eq!(served.database.images().counts().await.unwrap().pending, 0);
     assert_eq!(served.database.outbox().pending().await.unwrap(), 0);
