@@ -12,7 +12,7 @@ use crate::{Error, Images, Status, TOPIC_IMAGES, TaskKind};
 /// The longest path, in bytes.
 const LONGEST_PATH: usize = 4096;
 /// How many images one statement is about: with the longest paths a quarter of MariaDB's default packet.
-const CHUNK: usize = 1000;
+pub(crate) const CHUNK: usize = 1000;
 
 /// An image to accept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,10 +38,10 @@ pub struct Accepted {
 }
 
 /// An image's row as the call found or wrote it.
-struct Recorded {
-    id: i64,
-    status: i64,
-    own: bool,
+pub(crate) struct Recorded {
+    pub(crate) id: i64,
+    pub(crate) status: i64,
+    pub(crate) own: bool,
 }
 
 // === impl Images ===
@@ -67,20 +67,7 @@ impl Images {
             [image] => vec![self.record_one(image).await?],
             _ => self.record_many(images).await?,
         };
-
-        let mut answered = HashSet::new();
-        images
-            .iter()
-            .zip(rows)
-            .map(|(image, row)| {
-                Ok(Accepted {
-                    id: row.id,
-                    path: image.path.clone(),
-                    status: Status::from_number(row.status)?,
-                    duplicate: !row.own || !answered.insert(row.id),
-                })
-            })
-            .collect()
+        answers(images, rows)
     }
 
     /// Plain rows: half the work of the general way, for those who post one image at a time.
@@ -199,12 +186,29 @@ impl Images {
     }
 }
 
+/// What is answered about each image, in order.
+pub(crate) fn answers(images: &[NewImage], rows: Vec<Recorded>) -> Result<Vec<Accepted>, Error> {
+    let mut answered = HashSet::new();
+    images
+        .iter()
+        .zip(rows)
+        .map(|(image, row)| {
+            Ok(Accepted {
+                id: row.id,
+                path: image.path.clone(),
+                status: Status::from_number(row.status)?,
+                duplicate: !row.own || !answered.insert(row.id),
+            })
+        })
+        .collect()
+}
+
 /// An image was there, and was deleted while it was accepted again. The next try records it anew.
-fn deleted_meanwhile() -> Error {
+pub(crate) fn deleted_meanwhile() -> Error {
     Error::unavailable("an image was deleted while it was accepted again")
 }
 
-fn check(image: &NewImage) -> Result<(), Error> {
+pub(crate) fn check(image: &NewImage) -> Result<(), Error> {
     if image.path.is_empty() {
         return Err(Error::Invalid("an image's path is empty".to_owned()));
     }
@@ -225,6 +229,6 @@ fn check(image: &NewImage) -> Result<(), Error> {
     Ok(())
 }
 
-fn to_json(images: &[NewImage]) -> Result<String, Error> {
+pub(crate) fn to_json(images: &[NewImage]) -> Result<String, Error> {
     serde_json::to_string(images).map_err(|error| Error::Other(error.into()))
 }

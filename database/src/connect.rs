@@ -10,7 +10,7 @@ use sqlx::sqlite::{
 use sqlx::{Connection as _, Executor as _};
 
 use crate::session::reading;
-use crate::{Batches, EmbeddedQueue, Error, Images, Outbox, People, Tasks, migrate};
+use crate::{Batches, EmbeddedQueue, Error, Images, Outbox, People, Tasks, Uploads, migrate};
 
 /// A connection that lay idle longer than this is tried before it is used.
 const TRIED_AFTER: Duration = Duration::from_secs(1);
@@ -188,6 +188,13 @@ impl Database {
     /// The messages that are still to be published.
     pub fn outbox(&self) -> Outbox {
         Outbox {
+            database: self.clone(),
+        }
+    }
+
+    /// The objects that are on their way into the store.
+    pub fn uploads(&self) -> Uploads {
+        Uploads {
             database: self.clone(),
         }
     }

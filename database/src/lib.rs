@@ -1,8 +1,8 @@
 //! The record of every image: migrations, stores and the outbox, for MySQL and SQLite.
 //!
 //! This is the one crate that speaks SQL. [`Database`] is the connection; each store it gives out is one
-//! concern, named after its tables: [`Images`], [`Tasks`], [`Outbox`], [`People`], and on SQLite the
-//! [`EmbeddedQueue`]. MySQL 8, MariaDB from 10.6 on, and SQLite give the same model and the same behavior.
+//! concern, named after its tables: [`Images`], [`Tasks`], [`Outbox`], [`Uploads`], [`People`], and
+//! on SQLite the [`EmbeddedQueue`]. MySQL 8, MariaDB from 10.6 on, and SQLite give the same model and the same behavior.
 //!
 //! # What holds for every call
 //! - It is one transaction, or one statement. What it did is durable when it returns `Ok`.
@@ -19,6 +19,7 @@
 mod accept;
 mod args;
 mod batch_record;
+mod batches;
 mod claim;
 mod columns;
 mod connect;
@@ -37,10 +38,12 @@ mod people;
 mod session;
 mod status;
 mod tasks;
+mod uploads;
 
 pub use accept::{Accepted, NewImage};
 pub use args::DatabaseArgs;
 pub use batch_record::{BatchRecord, NotificationRecord, NotificationState};
+pub use batches::{NewBatch, NewUpload};
 pub use claim::{Claim, ClaimOutcome, DueClaims, MAX_CLAIMS, Token};
 pub use connect::{Database, Options};
 pub use embedded_queue::{EmbeddedMessage, EmbeddedQueue};
@@ -55,6 +58,7 @@ pub use outputs::{NewOutput, OutputRecord, Prepared};
 pub use people::{EnrolledSample, People, Person, Sample};
 pub use status::{Fault, Status, TaskKind, TaskState};
 pub use tasks::{Backlog, TaskRecord, Tasks};
+pub use uploads::Uploads;
 
 /// The topic of the messages that [`Images::accept`] leaves in the outbox.
 pub const TOPIC_IMAGES: &str = "images";

@@ -6,6 +6,7 @@ use clap::Parser;
 use safelight_database::DatabaseArgs;
 use safelight_media::MediaArgs;
 use safelight_queue::QueueArgs;
+use safelight_store::StoreArgs;
 
 use crate::Limits;
 
@@ -28,6 +29,10 @@ pub struct Arguments {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub media: MediaArgs,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub store: StoreArgs,
 
     #[command(flatten)]
     #[allow(missing_docs)]

@@ -97,7 +97,7 @@ fn grains(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(GRAIN)).unwrap_or(u32::MAX)
 }
 
-async fn discard(mut body: Body) {
+pub(crate) async fn discard(mut body: Body) {
     let reading = async {
         let mut seen = 0;
         while let Some(Ok(frame)) = body.frame().await {

@@ -9,18 +9,29 @@
 //!         limits  library  one transaction    │ outbox
 //!                          for all who wait   └─► relay ─► queue
 //! ```
+//!
+//! A file that is uploaded (`POST /prepare`) is streamed into the store first, under a key that is written down before
+//! its first byte; recording it takes that entry away, in the same transaction. What is left of uploads that were given
+//! up is [swept](UploadSweep).
 
 mod accept;
 mod arguments;
 mod body;
 mod door;
+mod following;
+mod form;
+mod landing;
 mod limits;
+mod object_key;
 mod post;
 mod posted;
+mod prepare;
 mod problems;
 mod records;
 mod server;
+mod sweep;
 
 pub use arguments::Arguments;
-pub use limits::Limits;
+pub use limits::{Limits, UploadLimits};
 pub use server::{Deps, ServeError, serve};
+pub use sweep::{SweepError, UploadSweep};

@@ -5,6 +5,7 @@ use safelight_database::Error;
 use safelight_media::Library;
 use safelight_receiver::{Arguments, Deps, serve};
 use safelight_service::{Shutdown, configuration_error, metrics, parse, telemetry};
+use safelight_store::Store;
 use tokio::net::TcpListener;
 
 #[tokio::main]
@@ -14,6 +15,14 @@ async fn main() -> anyhow::Result<()> {
     metrics::install();
     let shutdown = Shutdown::on_signals();
     let library = Library::new(&arguments.media).unwrap_or_else(|error| configuration_error(error));
+    let store = arguments
+        .store
+        .url
+        .is_some()
+        .then(|| Store::open(&arguments.store));
+    let store = store
+        .transpose()
+        .unwrap_or_else(|error| configuration_error(error));
     let database = match arguments.database.open().await {
         Err(wrong @ Error::Invalid(_)) => configuration_error(wrong),
         opened => opened.context("cannot open the database")?,
@@ -30,6 +39,7 @@ async fn main() -> anyhow::Result<()> {
         database,
         queue,
         library,
+        store,
         limits: arguments.limits,
     };
     serve(listener, deps, shutdown).await?;

@@ -18,7 +18,7 @@ use crate::server::App;
 
 /// A record, as a post is answered with it.
 #[derive(Debug, Serialize)]
-struct Taken {
+pub(crate) struct Taken {
     id: i64,
     path: String,
     status: &'static str,
@@ -126,6 +126,6 @@ async fn record(acceptor: &Acceptor, paths: Vec<String>) -> Result<Vec<Accepted>
     }
 }
 
-fn count_refused(images: usize) {
+pub(crate) fn count_refused(images: usize) {
     metrics::counter!("safelight_receiver_images_total", "outcome" => "refused").increment(images as u64);
 }

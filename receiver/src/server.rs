@@ -15,6 +15,7 @@ use safelight_database::{Database, Images};
 use safelight_media::Library;
 use safelight_queue::{Queue, Relay, RelaySettings};
 use safelight_service::{MeshAdmin, Problem, Readiness, Shutdown, ops_router};
+use safelight_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -25,7 +26,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::accept::Acceptor;
 use crate::body::Bodies;
 use crate::door::Door;
-use crate::{Limits, post, problems, records};
+use crate::prepare::{self, Desk};
+use crate::{Limits, UploadSweep, post, problems, records};
 
 /// How often the database is asked whether it is there.
 const READINESS_INTERVAL: Duration = Duration::from_secs(2);
@@ -39,6 +41,8 @@ pub struct Deps {
     pub queue: Queue,
     /// Which paths are let in.
     pub library: Library,
+    /// Where uploads are put; without one none are taken.
+    pub store: Option<Store>,
     /// What is taken at most.
     pub limits: Limits,
 }
@@ -90,10 +94,19 @@ pub async fn serve(listener: TcpListener, deps: Deps, shutdown: Shutdown) -> Res
     );
     let relay = tokio::spawn(relay.run(relay_shutdown.clone()));
 
+    let sweep = deps.store.clone().map(|store| {
+        let sweep = UploadSweep::new(&deps.database, store);
+        tokio::spawn(sweep.run(deps.limits.uploads.given_up_after(), shutdown.clone()))
+    });
+
+    let desk = Desk::new(&deps.database, deps.store, &committed, &deps.limits);
     let (app, acceptors) = App::start(&deps.database, deps.library, &deps.limits, &committed);
-    let router = router(app, &deps.limits, readiness);
+    let router = router(app, desk, &deps.limits, readiness);
     let served = safelight_service::serve(listener, router, shutdown).await;
 
+    if let Some(task) = sweep {
+        join(task, "sweep").await;
+    }
     for task in acceptors {
         join(task, "acceptor").await;
     }
@@ -125,7 +138,7 @@ impl App {
     }
 }
 
-fn router(app: App, limits: &Limits, readiness: Readiness) -> Router {
+fn router(app: App, desk: Desk, limits: &Limits, readiness: Readiness) -> Router {
     let seconds = limits.request_seconds.into();
     let bounds = ServiceBuilder::new()
         .layer(HandleErrorLayer::new(move |error| async move {
@@ -143,8 +156,13 @@ fn router(app: App, limits: &Limits, readiness: Readiness) -> Router {
         .route("/images/post", post(post::many))
         .layer(bounds)
         .with_state(app);
+    // An upload takes its time, and waits for others instead of being turned away. Its bounds are the desk's.
+    let uploads = Router::new()
+        .route("/prepare", post(prepare::prepare))
+        .with_state(desk);
     // Probes and metrics stay out of the bounds: they are most wanted when the receiver is full.
-    api.merge(ops_router(readiness, &MeshAdmin::default()))
+    api.merge(uploads)
+        .merge(ops_router(readiness, &MeshAdmin::default()))
         .fallback(|uri: Uri| async move { problems::route_unknown(&uri) })
         .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
             problems::method_wrong(&method, &uri)

@@ -302,6 +302,7 @@ pub(crate) async fn start(mut arguments: UpArgs) -> anyhow::Result<Everything> {
         database: database.clone(),
         queue,
         library: library.clone(),
+        store: Some(store),
         limits: arguments.receiver.clone(),
     };
     let taking = receiver::serve(listener, deps, shutdown.clone());

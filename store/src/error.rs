@@ -8,6 +8,9 @@ pub enum StoreError {
     /// There is no such object.
     #[error("there is no such object in the store")]
     Missing,
+    /// There is an object under this key already, and it stays.
+    #[error("there is an object under this key already")]
+    There,
     /// There is no room for it.
     #[error("the store is full")]
     Full,

@@ -1,7 +1,8 @@
 //! Where uploads and outputs lie.
 //!
 //! A [`Store`] holds objects under [`Key`]s. An object is there whole or not at all, and once it is there it stays as
-//! it is: [`Store::put_once`] describes what it finds, so that work that is done a second time changes nothing.
+//! it is: [`Store::put_once`] describes what it finds, so that work that is done a second time changes nothing. What is
+//! too large for memory is written piece by piece, as an [`Upload`].
 //!
 //! ```
 //! use safelight_store::{Key, Put, Store, StoreArgs};
@@ -23,8 +24,11 @@ mod args;
 mod error;
 mod key;
 mod store;
+mod temporary;
+mod upload;
 
 pub use crate::args::{ConfigError, StoreArgs};
 pub use crate::error::StoreError;
 pub use crate::key::{InvalidKey, Key};
 pub use crate::store::{Object, Put, Store};
+pub use crate::upload::Upload;

@@ -1,5 +1,5 @@
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime};
 use crate::args::{ConfigError, StoreArgs};
 use crate::error::StoreError;
 use crate::key::Key;
+use crate::temporary::Temporary;
+use crate::upload::Upload;
 
 /// Objects under keys, in a folder. Cheap to clone.
 ///
@@ -87,23 +89,54 @@ impl Store {
         if let Some(there) = describe(&path)? {
             return Ok(Put::There(there));
         }
-        let temporary = Temporary::write(&self.folder.join(Key::TEMPORARY), bytes)?;
-        let folder = path.parent().unwrap_or(&self.folder);
-        fs::create_dir_all(folder)?;
-        match fs::hard_link(&temporary.path, &path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+        let mut temporary = Temporary::begin(self)?;
+        temporary.write(bytes)?;
+        match temporary.link(self, key) {
+            Ok(()) => Ok(Put::New(Object {
+                bytes: bytes.len() as u64,
+                blake3: *blake3::hash(bytes).as_bytes(),
+            })),
+            Err(StoreError::There) => {
                 let there = describe(&path)?.ok_or(StoreError::Missing)?;
-                return Ok(Put::There(there));
+                Ok(Put::There(there))
             }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Begins an object of at most `most` bytes that is written piece by piece. Until it is [finished](Upload::finish)
+    /// there is nothing under its key.
+    ///
+    /// # Errors
+    /// [`StoreError::There`] where there is an object under this key; [`StoreError::Full`],
+    /// [`StoreError::Unavailable`].
+    pub fn begin_upload(&self, key: &Key, most: u64) -> Result<Upload, StoreError> {
+        if self.path(key).exists() {
+            return Err(StoreError::There);
+        }
+        Upload::begin(self.clone(), key.clone(), most)
+    }
+
+    /// Removes an object, and the folder that it leaves empty. Where there is none, nothing is done.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        let path = self.path(key);
+        match fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
-        // Or the name could be gone after a power cut.
-        File::open(folder)?.sync_all()?;
-        Ok(Put::New(Object {
-            bytes: bytes.len() as u64,
-            blake3: *blake3::hash(bytes).as_bytes(),
-        }))
+        // One directly below the store's is everybody's, and about to be used by somebody.
+        if let Some(folder) = path.parent()
+            && folder.parent() != Some(&self.folder)
+            && folder != &*self.folder
+        {
+            // It stays where something else lies in it.
+            let _ = fs::remove_dir(folder);
+        }
+        Ok(())
     }
 
     /// Reads an object whole, where it has at most `limit` bytes.
@@ -145,7 +178,7 @@ impl Store {
         Ok(removed)
     }
 
-    fn path(&self, key: &Key) -> PathBuf {
+    pub(crate) fn path(&self, key: &Key) -> PathBuf {
         self.folder.join(key.as_str())
     }
 }
@@ -163,34 +196,4 @@ fn describe(path: &Path) -> Result<Option<Object>, StoreError> {
         bytes: hasher.count(),
         blake3: *hasher.finalize().as_bytes(),
     }))
-}
-
-/// A file with a name of its own that is removed with this value.
-struct Temporary {
-    path: PathBuf,
-}
-
-// === impl Temporary ===
-
-impl Temporary {
-    fn write(folder: &Path, bytes: &[u8]) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
-        let temporary = Self {
-            path: folder.join(format!("{:032x}", rand::random::<u128>())),
-        };
-        let mut file = File::create_new(&temporary.path)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        Ok(temporary)
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(%error, "a temporary object stays until the sweep");
-        }
-    }
 }

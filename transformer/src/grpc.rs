@@ -113,6 +113,7 @@ impl From<TransformError> for Status {
             TransformError::NoFfmpeg => Code::Unimplemented,
             TransformError::Store(
                 StoreError::Missing
+                | StoreError::There
                 | StoreError::Full
                 | StoreError::TooLarge { .. }
                 | StoreError::Unavailable(_),

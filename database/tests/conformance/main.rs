@@ -4,6 +4,7 @@
 mod back_end;
 
 mod accepting;
+mod batches;
 mod claiming;
 mod connecting;
 mod counting;

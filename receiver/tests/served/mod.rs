@@ -11,6 +11,7 @@ use safelight_media::{Library, MediaArgs};
 use safelight_queue::{CHANNEL, Queue, Subscription, TOPIC_IMAGES, decode_id};
 use safelight_receiver::{Deps, Limits, ServeError, serve};
 use safelight_service::Shutdown;
+use safelight_store::{Store, StoreArgs};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -28,6 +29,7 @@ pub struct Served {
     pub client: reqwest::Client,
     /// The one folder that pictures may come from.
     pub pictures: PathBuf,
+    pub store: Option<Store>,
     pub folder: TempDir,
 }
 
@@ -37,7 +39,17 @@ impl Served {
     }
 
     pub async fn with_limits(limits: Limits) -> Self {
+        Self::with(limits, None, tempfile::tempdir().unwrap()).await
+    }
+
+    /// With a store, which lies in `folder`/store.
+    pub async fn with_store(limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&StoreArgs::of_folder(&folder.path().join("store"))).unwrap();
+        Self::with(limits, Some(store), folder).await
+    }
+
+    async fn with(limits: Limits, store: Option<Store>, folder: TempDir) -> Self {
         let database = database(&folder).await;
         let queue = Queue::embedded(database.embedded_queue().unwrap());
         let pictures = folder.path().join("pictures");
@@ -50,6 +62,7 @@ impl Served {
             database: database.clone(),
             queue: queue.clone(),
             library,
+            store: store.clone(),
             limits,
         };
         let task = tokio::spawn(serve(listener, deps, shutdown.clone()));
@@ -62,6 +75,7 @@ impl Served {
             task,
             client,
             pictures,
+            store,
             folder,
         }
     }
