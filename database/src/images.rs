@@ -86,6 +86,7 @@ struct TaskRow {
     id: i64,
     kind: String,
     state: i64,
+    held: i64,
     available_at: i64,
     claims: i64,
     tries: i64,
@@ -118,10 +119,12 @@ impl Images {
             match image {
                 None => None,
                 Some(image) => {
-                    let tasks: Vec<TaskRow> = sqlx::query_as(
-                        "SELECT id, kind, state, available_at, claims, tries, waits, waiting_for, reason, \
+                    let tasks: Vec<TaskRow> = sqlx::query_as(concat!(
+                        "SELECT id, kind, state, CASE WHEN state = 0 AND token IS NOT NULL AND available_at > ",
+                        now!(),
+                        " THEN 1 ELSE 0 END AS held, available_at, claims, tries, waits, waiting_for, reason, \
                          model, model_version, started_at, ended_at FROM tasks WHERE image_id = ? ORDER BY id",
-                    )
+                    ))
                     .bind(id)
                     .fetch_all(&mut *connection)
                     .await?;
@@ -223,6 +226,7 @@ impl TaskRow {
             id: self.id,
             kind: self.kind,
             state: TaskState::from_number(self.state)?,
+            held: self.held != 0,
             available_at_ms: self.available_at,
             claims: count(self.claims),
             tries: count(self.tries),

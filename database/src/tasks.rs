@@ -36,6 +36,8 @@ pub struct TaskRecord {
     pub kind: String,
     /// How far it is.
     pub state: TaskState,
+    /// Whether a worker has it.
+    pub held: bool,
     /// When it is due, or was.
     pub available_at_ms: i64,
     /// Claims that never came to an orderly end.

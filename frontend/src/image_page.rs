@@ -4,7 +4,10 @@ use askama::Template;
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::Response;
-use safelight_database::{FaceRecord, ImageDetail, TaskRecord, TaskState};
+use safelight_database::{
+    BatchRecord, FaceRecord, ImageDetail, NotificationRecord, NotificationState, OutputRecord, TaskRecord,
+    TaskState,
+};
 
 use crate::error_page::PageError;
 use crate::list_page::alternative_text;
@@ -29,8 +32,13 @@ struct ImagePage {
     /// In pixels of the picture, so that labels scale with it.
     label_size: u32,
     label_halo: u32,
+    /// The output that stands for a picture which is not shown.
+    stand_in: Option<Output>,
     faces: Vec<Face>,
     tasks: Vec<Task>,
+    outputs: Vec<Output>,
+    job: Option<Job>,
+    content_type: Option<String>,
     posted: Stamp,
     changed: Stamp,
     took: Option<String>,
@@ -58,8 +66,36 @@ struct Task {
     tries: u32,
     waits: u32,
     next: Option<Stamp>,
+    began: Option<Stamp>,
+    took: Option<String>,
     reason: Option<String>,
     model: Option<String>,
+}
+
+/// Something that was made of the image.
+#[derive(Clone)]
+struct Output {
+    role: String,
+    /// For people.
+    title: String,
+    size: Option<(u32, u32)>,
+    bytes: String,
+}
+
+/// What the image came in with.
+struct Job {
+    id: i64,
+    joined: Option<Stamp>,
+    notifications: Vec<Notification>,
+}
+
+struct Notification {
+    channel: String,
+    state: State,
+    text: &'static str,
+    tries: u32,
+    next: Option<Stamp>,
+    reason: Option<String>,
 }
 
 pub(crate) async fn show(Shared(app): Shared<App>, Path(id): Path<String>) -> Result<Response, PageError> {
@@ -81,10 +117,17 @@ impl ImagePage {
             height,
             tasks,
             faces,
+            outputs,
+            batch,
+            content_type,
             ..
         } = detail;
         let state = State::of(&image);
-        let path = ShownPath::from(image.path.as_str());
+        let path = ShownPath::new(&image.path, image.name.as_deref());
+        let stand_in = match not_shown {
+            Some(_) => stand_in(&outputs),
+            None => None,
+        };
         let size = width.zip(height);
         let longest = size.map_or(0, |(width, height)| width.max(height));
         let label_size = (longest / 40).max(9);
@@ -104,7 +147,11 @@ impl ImagePage {
             path,
             reason: image.reason,
             waiting_for: image.waiting_for,
-            tasks: tasks.into_iter().map(|task| Task::new(task, &state)).collect(),
+            tasks: tasks.into_iter().map(Task::new).collect(),
+            outputs: outputs.into_iter().map(Output::from).collect(),
+            job: batch.map(Job::from),
+            stand_in,
+            content_type,
             state,
             not_shown,
             size,
@@ -158,24 +205,97 @@ impl Labels {
     }
 }
 
+/// The best picture among the outputs.
+fn stand_in(outputs: &[OutputRecord]) -> Option<Output> {
+    [
+        "thumbnail-large",
+        "thumbnail-medium",
+        "thumbnail-small",
+        "frame",
+        "animation",
+    ]
+    .iter()
+    .find_map(|role| outputs.iter().find(|output| output.role == *role))
+    .map(|output| Output::from(output.clone()))
+}
+
+impl From<OutputRecord> for Output {
+    fn from(output: OutputRecord) -> Self {
+        let title = match output.role.as_str() {
+            "thumbnail-small" => "Small",
+            "thumbnail-medium" => "Medium",
+            "thumbnail-large" => "Large",
+            "frame" => "Frame",
+            "animation" => "Animation",
+            other => other,
+        };
+        Self {
+            title: title.to_owned(),
+            size: output.width.zip(output.height),
+            bytes: bytes(output.bytes),
+            role: output.role,
+        }
+    }
+}
+
+/// A size for people.
+fn bytes(count: u64) -> String {
+    match count {
+        0..1000 => format!("{count} bytes"),
+        1000..1_000_000 => format!("{:.1} kB", count as f64 / 1e3),
+        _ => format!("{:.1} MB", count as f64 / 1e6),
+    }
+}
+
+impl From<BatchRecord> for Job {
+    fn from(batch: BatchRecord) -> Self {
+        Self {
+            id: batch.id,
+            joined: batch.joined_at_ms.map(Stamp),
+            notifications: batch.notifications.into_iter().map(Notification::from).collect(),
+        }
+    }
+}
+
+impl From<NotificationRecord> for Notification {
+    fn from(record: NotificationRecord) -> Self {
+        let (state, text) = match record.state {
+            NotificationState::Ready => (State::Pending, "to be sent"),
+            NotificationState::Sent => (State::Processed, "sent"),
+            NotificationState::Failed => (State::Failed, "given up"),
+        };
+        Self {
+            next: (record.state == NotificationState::Ready).then_some(Stamp(record.available_at_ms)),
+            channel: record.channel,
+            state,
+            text,
+            tries: record.tries,
+            reason: record.reason,
+        }
+    }
+}
+
 impl Task {
-    fn new(task: TaskRecord, image: &State) -> Self {
+    fn new(task: TaskRecord) -> Self {
         let state = match (task.state, task.waiting_for) {
             (TaskState::Done, _) => State::Processed,
             (TaskState::Failed, _) => State::Failed,
-            (TaskState::Ready, _) if *image == State::Processing => State::Processing,
+            (TaskState::Ready, _) if task.held => State::Processing,
             (TaskState::Ready, Some(service)) => State::Waiting(service),
             (TaskState::Ready, None) => State::Pending,
         };
         let next = matches!(state, State::Pending | State::Waiting(_)).then_some(Stamp(task.available_at_ms));
         let model = task.model.filter(|model| !model.is_empty());
         let version = task.model_version.unwrap_or_default();
+        let span = task.started_at_ms.zip(task.ended_at_ms);
         Self {
             kind: task.kind,
             state,
             tries: task.tries,
             waits: task.waits,
             next,
+            began: task.started_at_ms.map(Stamp),
+            took: span.map(|(began, ended)| duration(ended - began)),
             reason: task.reason,
             model: model.map(|model| format!("{model} {version}").trim_end().to_owned()),
         }

@@ -261,7 +261,7 @@ impl Numbers {
 impl From<ImageRecord> for Row {
     fn from(record: ImageRecord) -> Self {
         let state = State::of(&record);
-        let path = ShownPath::from(record.path.as_str());
+        let path = ShownPath::new(&record.path, record.name.as_deref());
         Self {
             id: record.id,
             alt: alternative_text(&record.people, &path.name, &state),

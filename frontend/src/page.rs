@@ -14,12 +14,13 @@ pub(crate) struct ShownPath {
     pub(crate) name: String,
 }
 
-impl From<&str> for ShownPath {
-    fn from(path: &str) -> Self {
+impl ShownPath {
+    /// `called`: what the user called the file, where that is known.
+    pub(crate) fn new(path: &str, called: Option<&str>) -> Self {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         Self {
             folder: format!("{folder}/"),
-            name: name.to_owned(),
+            name: called.unwrap_or(name).to_owned(),
         }
     }
 }
@@ -85,7 +86,7 @@ mod tests {
     #[test]
     fn a_path_is_shown_as_its_folder_and_its_name() {
         let shown = |path| {
-            let ShownPath { folder, name } = ShownPath::from(path);
+            let ShownPath { folder, name } = ShownPath::new(path, None);
             (folder, name)
         };
         assert_eq!(shown("/a/b/c.jpg"), ("/a/b/".to_owned(), "c.jpg".to_owned()));
@@ -94,5 +95,7 @@ mod tests {
             ("nfs://x/".to_owned(), "c.jpg".to_owned())
         );
         assert_eq!(shown("/c.jpg"), ("/".to_owned(), "c.jpg".to_owned()));
+        let uploaded = ShownPath::new("/store/input/7/cat.png", Some("my cat.png"));
+        assert_eq!(uploaded.name, "my cat.png");
     }
 }

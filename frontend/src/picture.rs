@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures::stream;
+use safelight_database::ImageDetail;
 use safelight_media::{ContentType, Library, MediaError};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
@@ -111,15 +112,38 @@ pub(crate) async fn original(
     Ok(opened.answer(&headers))
 }
 
-/// `GET /images/{id}/preview`: the original too, where it is small enough to stand in a list; a placeholder
-/// where it is not, or cannot be shown at all.
+/// `GET /images/{id}/outputs/{role}`: what was made of it.
+pub(crate) async fn made(
+    State(app): State<App>,
+    Path((id, role)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, PageError> {
+    let detail = app.detail(&id).await?;
+    let uri = output(&detail, &role).ok_or(PageError::NotFound)?;
+    let opened = app.pictures.open(uri).await?;
+    Ok(opened.answer(&headers))
+}
+
+/// Where the output of this role lies.
+fn output<'a>(detail: &'a ImageDetail, role: &str) -> Option<&'a str> {
+    let output = detail.outputs.iter().find(|output| output.role == role);
+    output.map(|output| output.uri.as_str())
+}
+
+/// `GET /images/{id}/preview`: a small picture that was made of it, or the original, where it is small enough to stand in
+/// a list; a placeholder where it is not, or cannot be shown at all.
 pub(crate) async fn preview(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, PageError> {
-    let uri = app.path_of(&id).await?;
-    match app.pictures.open(&uri).await {
+    let detail = app.detail(&id).await?;
+    // A small picture that was made of it, also of what is none.
+    let small = ["thumbnail-small", "frame"]
+        .into_iter()
+        .find_map(|role| output(&detail, role));
+    let uri = small.unwrap_or(&detail.image.path);
+    match app.pictures.open(uri).await {
         Ok(opened) if opened.bytes <= app.pictures.inline_limit && shown_by_browsers(opened.kind) => {
             Ok(opened.answer(&headers))
         }

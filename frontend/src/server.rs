@@ -104,6 +104,7 @@ fn router(deps: Deps, readiness: Readiness) -> Router {
         .route("/images/{id}", get(image_page::show))
         .route("/images/{id}/picture", get(picture::original))
         .route("/images/{id}/preview", get(picture::preview))
+        .route("/images/{id}/outputs/{role}", get(picture::made))
         .layer(bounds)
         .with_state(app);
     pages

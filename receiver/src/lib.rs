@@ -23,6 +23,7 @@ mod form;
 mod landing;
 mod limits;
 mod object_key;
+mod outputs;
 mod post;
 mod posted;
 mod prepare;

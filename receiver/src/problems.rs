@@ -116,6 +116,21 @@ pub(crate) fn image_unknown(id: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "image-unknown", "no such image", detail)
 }
 
+pub(crate) fn output_unknown(role: &str) -> Problem {
+    let role: String = role.chars().take(40).collect();
+    let detail = format!("nothing called '{role}' was made of this image; GET /images/ID lists what was");
+    Problem::new(StatusCode::NOT_FOUND, "output-unknown", "no such output", detail)
+}
+
+pub(crate) fn output_unreadable() -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "output-unreadable",
+        "the output cannot be read",
+        "the store did not hand it out; it is safe there, ask again later",
+    )
+}
+
 pub(crate) fn route_unknown(uri: &Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
     let detail = format!(

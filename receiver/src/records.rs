@@ -3,7 +3,10 @@
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use safelight_database::{FaceRecord, ImageDetail, ImageRecord, ListQuery, Status, TaskRecord, TaskState};
+use safelight_database::{
+    BatchRecord, FaceRecord, ImageDetail, ImageRecord, ListQuery, NotificationRecord, NotificationState,
+    OutputRecord, Status, TaskRecord, TaskState,
+};
 use safelight_service::Problem;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +39,9 @@ pub(crate) struct Page {
 struct Image {
     id: i64,
     path: String,
+    /// What the user called the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     project: Option<String>,
@@ -64,10 +70,53 @@ pub(crate) struct Detail {
     width: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     height: Option<u32>,
+    /// By content, once it was looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
     faces: Vec<Face>,
     tasks: Vec<Task>,
-    /// URIs of what was made of the image.
-    outputs: Vec<String>,
+    /// What was made of the image.
+    outputs: Vec<Output>,
+    /// What it came in with, where somebody is to be told of its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<Job>,
+}
+
+#[derive(Debug, Serialize)]
+struct Output {
+    role: String,
+    /// Where it is to be had from, below the address that answered.
+    link: String,
+    uri: String,
+    content_type: String,
+    width: Option<u32>,
+    height: Option<u32>,
+    bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Job {
+    id: i64,
+    created_at_ms: i64,
+    /// When all work of it had ended; `null` before.
+    joined_at_ms: Option<i64>,
+    notifications: Vec<Notification>,
+}
+
+#[derive(Debug, Serialize)]
+struct Notification {
+    /// `mail` or `webhook`.
+    channel: String,
+    state: NotificationState,
+    tries: u32,
+    /// Why it failed, or is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// When it is due; `null` once it was sent or given up.
+    available_at_ms: Option<i64>,
+    ended_at_ms: Option<i64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -87,6 +136,8 @@ struct Face {
 struct Task {
     kind: String,
     state: TaskState,
+    /// Whether a worker has it.
+    working: bool,
     tries: u32,
     /// How often it waited for a service; uses up no try.
     waits: u32,
@@ -169,6 +220,7 @@ impl From<ImageRecord> for Image {
         Self {
             id: record.id,
             path: record.path,
+            name: record.name,
             status: record.status.as_str(),
             project: record.project,
             reason: record.reason,
@@ -184,13 +236,58 @@ impl From<ImageRecord> for Image {
 
 impl From<ImageDetail> for Detail {
     fn from(detail: ImageDetail) -> Self {
+        let id = detail.image.id;
+        let outputs = detail.outputs.into_iter();
         Self {
+            outputs: outputs.map(|output| Output::new(id, output)).collect(),
+            job: detail.batch.map(Job::from),
+            content_type: detail.content_type,
+            bytes: detail.bytes,
             image: detail.image.into(),
             width: detail.width,
             height: detail.height,
             faces: detail.faces.into_iter().map(Face::from).collect(),
             tasks: detail.tasks.into_iter().map(Task::from).collect(),
-            outputs: Vec::new(),
+        }
+    }
+}
+
+impl Output {
+    fn new(image: i64, output: OutputRecord) -> Self {
+        Self {
+            link: format!("/images/{image}/outputs/{}", output.role),
+            role: output.role,
+            uri: output.uri,
+            content_type: output.content_type,
+            width: output.width,
+            height: output.height,
+            bytes: output.bytes,
+        }
+    }
+}
+
+impl From<BatchRecord> for Job {
+    fn from(batch: BatchRecord) -> Self {
+        let notifications = batch.notifications.into_iter();
+        Self {
+            id: batch.id,
+            created_at_ms: batch.created_at_ms,
+            joined_at_ms: batch.joined_at_ms,
+            notifications: notifications.map(Notification::from).collect(),
+        }
+    }
+}
+
+impl From<NotificationRecord> for Notification {
+    fn from(record: NotificationRecord) -> Self {
+        let due = record.state == NotificationState::Ready;
+        Self {
+            channel: record.channel,
+            state: record.state,
+            tries: record.tries,
+            reason: record.reason,
+            available_at_ms: due.then_some(record.available_at_ms),
+            ended_at_ms: record.ended_at_ms,
         }
     }
 }
@@ -214,6 +311,7 @@ impl From<TaskRecord> for Task {
         Self {
             kind: task.kind,
             state: task.state,
+            working: task.held,
             tries: task.tries,
             waits: task.waits,
             waiting_for: task.waiting_for,

@@ -26,6 +26,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::accept::Acceptor;
 use crate::body::Bodies;
 use crate::door::Door;
+use crate::outputs::{self, Outputs};
 use crate::prepare::{self, Desk};
 use crate::{Limits, UploadSweep, post, problems, records};
 
@@ -99,9 +100,15 @@ pub async fn serve(listener: TcpListener, deps: Deps, shutdown: Shutdown) -> Res
         tokio::spawn(sweep.run(deps.limits.uploads.given_up_after(), shutdown.clone()))
     });
 
+    // An absolute path without `..`, or it would be no store.
+    let store = deps
+        .store
+        .as_ref()
+        .map(|store| deps.library.of_folder(store.folder().to_owned()));
+    let outputs = Outputs::new(deps.database.images(), store.and_then(Result::ok));
     let desk = Desk::new(&deps.database, deps.store, &committed, &deps.limits);
     let (app, acceptors) = App::start(&deps.database, deps.library, &deps.limits, &committed);
-    let router = router(app, desk, &deps.limits, readiness);
+    let router = router(app, desk, outputs, &deps.limits, readiness);
     let served = safelight_service::serve(listener, router, shutdown).await;
 
     if let Some(task) = sweep {
@@ -138,7 +145,7 @@ impl App {
     }
 }
 
-fn router(app: App, desk: Desk, limits: &Limits, readiness: Readiness) -> Router {
+fn router(app: App, desk: Desk, outputs: Outputs, limits: &Limits, readiness: Readiness) -> Router {
     let seconds = limits.request_seconds.into();
     let bounds = ServiceBuilder::new()
         .layer(HandleErrorLayer::new(move |error| async move {
@@ -160,8 +167,12 @@ fn router(app: App, desk: Desk, limits: &Limits, readiness: Readiness) -> Router
     let uploads = Router::new()
         .route("/prepare", post(prepare::prepare))
         .with_state(desk);
+    let outputs = Router::new()
+        .route("/images/{id}/outputs/{role}", get(outputs::one))
+        .with_state(outputs);
     // Probes and metrics stay out of the bounds: they are most wanted when the receiver is full.
     api.merge(uploads)
+        .merge(outputs)
         .merge(ops_router(readiness, &MeshAdmin::default()))
         .fallback(|uri: Uri| async move { problems::route_unknown(&uri) })
         .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
