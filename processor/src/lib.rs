@@ -16,7 +16,6 @@
 
 mod arguments;
 pub mod consumer;
-pub mod lease;
 pub mod recognition;
 mod service;
 mod settings;
@@ -26,6 +25,7 @@ mod vitality;
 mod work;
 
 pub use arguments::{OpsArgs, ProcessorArgs};
+pub use safelight_service::lease;
 pub use recognition::{RecognizerApi, RecognizerClient};
 pub use service::{Processor, run};
 pub use settings::Settings;
