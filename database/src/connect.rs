@@ -10,7 +10,7 @@ use sqlx::sqlite::{
 use sqlx::{Connection as _, Executor as _};
 
 use crate::session::reading;
-use crate::{EmbeddedQueue, Error, Images, Outbox, People, Tasks, migrate};
+use crate::{EmbeddedQueue, Error, Images, Notifications, Outbox, People, Tasks, migrate};
 
 /// A connection that lay idle longer than this is tried before it is used.
 const TRIED_AFTER: Duration = Duration::from_secs(1);
@@ -174,6 +174,13 @@ impl Database {
     /// The work on images: claiming and ending it.
     pub fn tasks(&self) -> Tasks {
         Tasks {
+            database: self.clone(),
+        }
+    }
+
+    /// What people and programs are to be told of jobs.
+    pub fn notifications(&self) -> Notifications {
+        Notifications {
             database: self.clone(),
         }
     }

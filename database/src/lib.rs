@@ -1,8 +1,8 @@
 //! The record of every image: migrations, stores and the outbox, for MySQL and SQLite.
 //!
 //! This is the one crate that speaks SQL. [`Database`] is the connection; each store it gives out is one
-//! concern, named after its tables: [`Images`], [`Tasks`], [`Outbox`], [`People`], and on SQLite the
-//! [`EmbeddedQueue`]. MySQL 8, MariaDB from 10.6 on, and SQLite give the same model and the same behavior.
+//! concern, named after its tables: [`Images`], [`Tasks`], [`Outbox`], [`People`],
+//! [`Notifications`], and on SQLite the [`EmbeddedQueue`]. MySQL 8, MariaDB from 10.6 on, and SQLite give the same model and the same behavior.
 //!
 //! # What holds for every call
 //! - It is one transaction, or one statement. What it did is durable when it returns `Ok`.
@@ -27,13 +27,16 @@ mod ending;
 mod error;
 mod faces;
 mod images;
+mod job_report;
 mod listing;
 mod migrate;
+mod notifications;
 mod outbox;
 mod people;
 mod session;
 mod status;
 mod tasks;
+mod telling;
 
 pub use accept::{Accepted, NewImage};
 pub use args::DatabaseArgs;
@@ -44,7 +47,9 @@ pub use ending::RetryOutcome;
 pub use error::{Error, Outage};
 pub use faces::{FaceRecord, NewFace, NewMatch, Recognition};
 pub use images::{Counts, ImageDetail, ImageRecord, Images};
+pub use job_report::{FailedTask, JobReport, ReportedImage, ReportedOutput};
 pub use listing::ListQuery;
+pub use notifications::{Channel, Correspondence, NotificationClaim, NotificationOutcome, Notifications};
 pub use outbox::{Outbox, OutboxEntry};
 pub use people::{EnrolledSample, People, Person, Sample};
 pub use status::{Status, TaskKind, TaskState};
