@@ -25,7 +25,7 @@ mod vitality;
 mod work;
 
 pub use arguments::{OpsArgs, ProcessorArgs};
-pub use safelight_service::lease;
 pub use recognition::{RecognizerApi, RecognizerClient};
+pub use safelight_service::lease;
 pub use service::{Processor, run};
 pub use settings::Settings;
