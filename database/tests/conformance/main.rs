@@ -11,6 +11,7 @@ mod ending;
 mod listing;
 mod locking;
 mod migrating;
+mod notifying;
 mod outbox;
 mod people;
 mod queue;
