@@ -1,15 +1,20 @@
 //! What the notifier's arguments come to.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use lettre::message::Mailbox;
 
+use crate::address_guard::AddressGuard;
 use crate::arguments::NotifierArgs;
 use crate::folder::MailFolder;
 use crate::mailer::Mailer;
 use crate::settings::Settings;
+use crate::signature::Secrets;
 use crate::smtp::Smtp;
+use crate::smtp_url::SmtpUrl;
+use crate::webhook::Caller;
 
 /// Where the pages are when nobody says so: where `safelight up` has them.
 const LOCAL_PAGES: &str = "http://127.0.0.1:8081";
@@ -20,6 +25,9 @@ pub struct Configuration {
     pub(crate) mailer: Arc<Mailer>,
     pub(crate) from: Mailbox,
     pub(crate) public_url: Arc<str>,
+    pub(crate) caller: Arc<Caller>,
+    /// Without them webhooks wait.
+    pub(crate) secrets: Option<Secrets>,
     /// How to work.
     pub settings: Settings,
 }
@@ -47,29 +55,44 @@ impl Configuration {
             None => LOCAL_PAGES.to_owned(),
         };
         let mailer = match (&args.smtp_url, &args.mail_folder) {
-            (Some(server), _) => {
-                let authority = match &args.smtp_ca_file {
-                    Some(path) => Some(std::fs::read(path).map_err(|error| {
-                        format!(
-                            "SMTP_CA_FILE: '{}' was given ({error}); expected a file of certificates",
-                            path.display()
-                        )
-                    })?),
-                    None => None,
-                };
-                let smtp = Smtp::new(server.clone(), authority.as_deref(), args.mail_from.email.clone())
+            (Some(url), _) => {
+                let server: SmtpUrl = url.parse().map_err(|why| format!("SMTP_URL: {why}"))?;
+                let authority = certificates("SMTP_CA_FILE", args.smtp_ca_file.as_deref())?;
+                let smtp = Smtp::new(server, authority.as_deref(), args.mail_from.email.clone())
                     .map_err(|error| format!("SMTP_CA_FILE: {error}; expected a certificate as PEM"))?;
                 Mailer::Smtp(Box::new(smtp))
             }
             (None, Some(folder)) => Mailer::Folder(MailFolder::new(folder)),
             (None, None) => Mailer::Nowhere,
         };
+        let secrets = match &args.webhook_secrets {
+            Some(text) => Some(Secrets::parse(text).map_err(|why| format!("WEBHOOK_SECRETS: {why}"))?),
+            None => None,
+        };
+        let guard = AddressGuard::new(args.webhook_allow_nets.clone());
+        let authority = certificates("WEBHOOK_CA_FILE", args.webhook_ca_file.as_deref())?;
+        let caller = Caller::new(guard, args.webhook_allow_http, authority.as_deref())
+            .map_err(|error| format!("WEBHOOK_CA_FILE: {error}; expected certificates as PEM"))?;
         Ok(Self {
             mailer: Arc::new(mailer),
             from: args.mail_from.clone(),
             public_url: public_url.into(),
+            caller: Arc::new(caller),
+            secrets,
             settings: args.settings(),
         })
+    }
+}
+
+/// What is in the file that this variable names.
+fn certificates(variable: &str, path: Option<&Path>) -> Result<Option<Vec<u8>>, String> {
+    let Some(path) = path else { return Ok(None) };
+    match std::fs::read(path) {
+        Ok(pem) => Ok(Some(pem)),
+        Err(error) => Err(format!(
+            "{variable}: '{}' was given ({error}); expected a file of certificates as PEM",
+            path.display()
+        )),
     }
 }
 

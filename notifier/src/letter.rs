@@ -212,10 +212,15 @@ impl Output {
         };
         Self {
             what: plain(&output.role.replace('-', " ")),
-            link: format!("{base}/images/{image_id}/outputs/{}", in_a_path(&output.role)),
+            link: output_link(base, image_id, &output.role),
             facts: format!("{size}{} kB", output.bytes.div_ceil(1000)),
         }
     }
+}
+
+/// Where an output is shown.
+pub(crate) fn output_link(base: &str, image_id: i64, role: &str) -> String {
+    format!("{base}/images/{image_id}/outputs/{}", in_a_path(role))
 }
 
 /// A role as a part of a path: what is no plain word of ours is written as `%XX`.

@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod address_guard;
 mod arguments;
 mod configuration;
 mod folder;
@@ -29,13 +30,19 @@ mod pictures;
 pub mod schedule;
 mod service;
 mod settings;
+mod signature;
 mod smtp;
 mod smtp_url;
 mod teller;
 mod verdict;
+mod webhook;
+mod webhook_body;
+mod webhook_teller;
 
+pub use address_guard::{AddressGuard, Net};
 pub use arguments::{NotifierArgs, OpsArgs};
 pub use configuration::Configuration;
 pub use service::{Notifier, run};
 pub use settings::Settings;
+pub use signature::Secrets;
 pub use smtp_url::{Security, SmtpUrl};

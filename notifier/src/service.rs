@@ -14,6 +14,7 @@ use crate::gate::Gate;
 use crate::line::Line;
 use crate::mail_teller::MailTeller;
 use crate::teller::Teller;
+use crate::webhook_teller::WebhookTeller;
 
 /// How often the backlog is measured.
 const MEASURE: Duration = Duration::from_secs(5);
@@ -51,22 +52,43 @@ pub async fn run(notifier: Notifier, readiness: Readiness, shutdown: Shutdown) -
     let settings = Arc::new(configuration.settings.clone());
     let gate = Gate::new();
     let mailer = configuration.mailer;
+    let public_url = configuration.public_url;
     let mail = MailTeller {
         database: database.clone(),
         mailer: Arc::clone(&mailer),
         gate: gate.clone(),
         store,
         from: configuration.from,
-        public_url: configuration.public_url,
+        public_url: Arc::clone(&public_url),
         settings: Arc::clone(&settings),
     };
-    let lines = [Line::new(
+    let mut lines = vec![Line::new(
         Channel::Mail,
         database.clone(),
         Teller::Mail(mail),
         gate.clone(),
         Arc::clone(&settings),
     )];
+    match configuration.secrets {
+        Some(secrets) => {
+            let webhook = WebhookTeller {
+                database: database.clone(),
+                caller: configuration.caller,
+                secrets,
+                public_url: Arc::clone(&public_url),
+                settings: Arc::clone(&settings),
+            };
+            // Each address is away by itself, so that nothing holds all of them back.
+            lines.push(Line::new(
+                Channel::Webhook,
+                database.clone(),
+                Teller::Webhook(webhook),
+                Gate::always_open(),
+                Arc::clone(&settings),
+            ));
+        }
+        None => tracing::info!("webhooks wait: they are signed, and WEBHOOK_SECRETS is not set"),
+    }
 
     let mut tending = Vec::new();
     for line in &lines {

@@ -4,12 +4,15 @@ use safelight_database::NotificationClaim;
 
 use crate::mail_teller::MailTeller;
 use crate::verdict::Verdict;
+use crate::webhook_teller::WebhookTeller;
 
 /// What tells people, or programs. Cheap to clone.
 #[derive(Clone)]
 pub(crate) enum Teller {
     /// By mail.
     Mail(MailTeller),
+    /// By webhook.
+    Webhook(WebhookTeller),
 }
 
 // === impl Teller ===
@@ -19,6 +22,7 @@ impl Teller {
     pub(crate) async fn gather(&self, claim: NotificationClaim) -> Result<Vec<NotificationClaim>, Verdict> {
         match self {
             Self::Mail(mail) => mail.gather(claim).await,
+            Self::Webhook(_) => Ok(vec![claim]),
         }
     }
 
@@ -26,6 +30,10 @@ impl Teller {
     pub(crate) async fn tell(&self, claims: &[NotificationClaim]) -> Verdict {
         match self {
             Self::Mail(mail) => mail.tell(claims).await,
+            Self::Webhook(webhook) => match claims.first() {
+                Some(claim) => webhook.tell(claim).await,
+                None => Verdict::Sent,
+            },
         }
     }
 }

@@ -4,3 +4,4 @@
 mod road;
 
 mod mail;
+mod webhook;
