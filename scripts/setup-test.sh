@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the machine ready to run the tests: MariaDB, NSQ, ffmpeg, and the Python packages that check the
-# Kubernetes manifests. A second run does nothing.
+# Kubernetes manifests and that mails are sent to. A second run does nothing.
 #
 # Nothing is started: the tests run servers of their own, on free ports and in temporary folders.
 # MariaDB comes from mariadb-server-core, which holds the server of Debian's mariadb-server without
@@ -40,17 +40,18 @@ if ! has kubectl; then
 fi
 
 venv=$root/.venv
-requirements=$root/kube_files/tests/requirements.txt
+requirements=("$root/kube_files/tests/requirements.txt" "$root/testkit/requirements.txt")
 # The path is part of the stamp because a virtual environment does not survive being moved.
-wanted="$venv $(sha256sum <"$requirements")"
+wanted="$venv $(cat "${requirements[@]}" | sha256sum)"
 if [[ $(cat "$venv/.built-from" 2>/dev/null || true) != "$wanted" ]]; then
     # shellcheck source=scripts/python.sh
     source "$root/scripts/python.sh"
     find_python ensurepip python3-venv
-    say "installing the manifest checker into .venv"
+    say "installing the manifest checker and a mail server into .venv"
     rm -rf "$venv"
     # shellcheck disable=SC2154 # set by find_python
     "$python" -m venv "$venv"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --requirement "$requirements"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+        --requirement "${requirements[0]}" --requirement "${requirements[1]}"
     printf '%s\n' "$wanted" >"$venv/.built-from"
 fi

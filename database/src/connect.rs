@@ -10,7 +10,7 @@ use sqlx::sqlite::{
 use sqlx::{Connection as _, Executor as _};
 
 use crate::session::reading;
-use crate::{Batches, EmbeddedQueue, Error, Images, Outbox, People, Tasks, Uploads, migrate};
+use crate::{Batches, EmbeddedQueue, Error, Images, Notifications, Outbox, People, Tasks, Uploads, migrate};
 
 /// A connection that lay idle longer than this is tried before it is used.
 const TRIED_AFTER: Duration = Duration::from_secs(1);
@@ -181,6 +181,13 @@ impl Database {
     /// Jobs that were given together.
     pub fn batches(&self) -> Batches {
         Batches {
+            database: self.clone(),
+        }
+    }
+
+    /// What people and programs are to be told of jobs.
+    pub fn notifications(&self) -> Notifications {
+        Notifications {
             database: self.clone(),
         }
     }

@@ -43,6 +43,20 @@ macro_rules! mysql {
                 "tasks FORCE INDEX (tasks_kind_due)"
             };
         }
+        /// The notifications, read by the index that a claim needs.
+        #[allow(unused_macros)]
+        macro_rules! notifications_by_due {
+            () => {
+                "notifications FORCE INDEX (notifications_due)"
+            };
+        }
+        /// The notifications, read by the index of their recipients.
+        #[allow(unused_macros)]
+        macro_rules! notifications_by_recipient {
+            () => {
+                "notifications FORCE INDEX (notifications_recipient)"
+            };
+        }
         /// The outbox, read by the index that a claim needs.
         #[allow(unused_macros)]
         macro_rules! outbox_by_due {
@@ -82,6 +96,13 @@ macro_rules! mysql {
         macro_rules! end_chosen {
             () => {
                 ""
+            };
+        }
+        /// In the place of `end_chosen!()`, where a condition follows.
+        #[allow(unused_macros)]
+        macro_rules! where_chosen {
+            () => {
+                " WHERE "
             };
         }
         /// Deletes the messages whose ids stand in a JSON array. One parameter.
@@ -145,6 +166,18 @@ macro_rules! sqlite {
             };
         }
         #[allow(unused_macros)]
+        macro_rules! notifications_by_due {
+            () => {
+                "notifications INDEXED BY notifications_due"
+            };
+        }
+        #[allow(unused_macros)]
+        macro_rules! notifications_by_recipient {
+            () => {
+                "notifications INDEXED BY notifications_recipient"
+            };
+        }
+        #[allow(unused_macros)]
         macro_rules! outbox_by_due {
             () => {
                 "outbox INDEXED BY outbox_due"
@@ -178,6 +211,12 @@ macro_rules! sqlite {
         macro_rules! end_chosen {
             () => {
                 " WHERE id IN (SELECT chosen_id FROM chosen)"
+            };
+        }
+        #[allow(unused_macros)]
+        macro_rules! where_chosen {
+            () => {
+                " WHERE id IN (SELECT chosen_id FROM chosen) AND "
             };
         }
         #[allow(unused_macros)]

@@ -1,8 +1,9 @@
 //! The record of every image: migrations, stores and the outbox, for MySQL and SQLite.
 //!
 //! This is the one crate that speaks SQL. [`Database`] is the connection; each store it gives out is one
-//! concern, named after its tables: [`Images`], [`Tasks`], [`Outbox`], [`Uploads`], [`People`], and
-//! on SQLite the [`EmbeddedQueue`]. MySQL 8, MariaDB from 10.6 on, and SQLite give the same model and the same behavior.
+//! concern, named after its tables: [`Images`], [`Tasks`], [`Batches`], [`Outbox`], [`Uploads`], [`Notifications`],
+//! [`People`], and on SQLite the [`EmbeddedQueue`]. MySQL 8, MariaDB from 10.6 on, and SQLite give the same model and
+//! the same behavior.
 //!
 //! # What holds for every call
 //! - It is one transaction, or one statement. What it did is durable when it returns `Ok`.
@@ -29,15 +30,18 @@ mod ending;
 mod error;
 mod faces;
 mod images;
+mod job_report;
 mod joining;
 mod listing;
 mod migrate;
+mod notifications;
 mod outbox;
 mod outputs;
 mod people;
 mod session;
 mod status;
 mod tasks;
+mod telling;
 mod uploads;
 
 pub use accept::{Accepted, NewImage};
@@ -51,8 +55,10 @@ pub use ending::RetryOutcome;
 pub use error::{Error, Outage};
 pub use faces::{FaceRecord, NewFace, NewMatch, Recognition};
 pub use images::{Counts, ImageDetail, ImageRecord, Images};
+pub use job_report::{FailedTask, JobReport, ReportedImage, ReportedOutput};
 pub use joining::Batches;
 pub use listing::ListQuery;
+pub use notifications::{Channel, Correspondence, NotificationClaim, NotificationOutcome, Notifications};
 pub use outbox::{Outbox, OutboxEntry};
 pub use outputs::{NewOutput, OutputRecord, Prepared};
 pub use people::{EnrolledSample, People, Person, Sample};

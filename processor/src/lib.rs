@@ -2,7 +2,7 @@
 //!
 //! A message on the queue, or the [sweep](sweep) where there is none, names a task. The processor
 //! [claims](safelight_database::Claim) it, calls the service that does such work through the mesh, and writes what
-//! came of it, all under a [lease] that belongs to the claim:
+//! came of it, all under a [lease](safelight_service::lease) that belongs to the claim:
 //!
 //! ```text
 //! queue ──► consumer ──┐
@@ -19,7 +19,6 @@ pub mod consumer;
 mod crew;
 mod job;
 mod joins;
-pub mod lease;
 pub mod recognition;
 mod service;
 mod settings;
@@ -31,5 +30,6 @@ mod work;
 
 pub use arguments::{OpsArgs, ProcessorArgs};
 pub use recognition::{RecognizerApi, RecognizerClient};
+pub use safelight_service::lease;
 pub use service::{Processor, run};
 pub use settings::Settings;

@@ -19,6 +19,7 @@
 
 mod configuration;
 mod http;
+pub mod lease;
 mod mesh;
 pub mod metrics;
 mod ops;

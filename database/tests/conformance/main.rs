@@ -13,6 +13,7 @@ mod joining;
 mod listing;
 mod locking;
 mod migrating;
+mod notifying;
 mod outbox;
 mod people;
 mod queue;

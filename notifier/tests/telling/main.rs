@@ -1,0 +1,7 @@
+//! What the notifier promises, against a real mail server.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod road;
+
+mod mail;
+mod webhook;
