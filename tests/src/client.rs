@@ -80,6 +80,39 @@ impl Client {
         answer.json().await.expect("a list")
     }
 
+    /// Uploads a file as `curl -F data=@FILE` would, to `/prepare?QUERY`. The status and the body, or `None` where no
+    /// answer came.
+    pub async fn prepare(&self, name: &str, content: &[u8], query: &str) -> Option<(u16, Value)> {
+        const BOUNDARY: &str = "------------------------d74496d66958873e";
+        let head = format!(
+            "--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"data\"; filename=\"{name}\"\r\n\
+             content-type: application/octet-stream\r\n\r\n"
+        );
+        let tail = format!("\r\n--{BOUNDARY}--\r\n");
+        let body = [head.as_bytes(), content, tail.as_bytes()].concat();
+        let request = self.http.post(format!("{}/prepare?{query}", self.base));
+        let request = request.header(
+            "content-type",
+            format!("multipart/form-data; boundary={BOUNDARY}"),
+        );
+        let answer = request.body(body).send().await.ok()?;
+        let status = answer.status().as_u16();
+        Some((status, answer.json().await.unwrap_or(Value::Null)))
+    }
+
+    /// All that the receiver tells of an image.
+    pub async fn detail(&self, id: i64) -> Option<Value> {
+        let request = self.http.get(format!("{}/images/{id}", self.base));
+        let answer = request.send().await.ok()?.error_for_status().ok()?;
+        answer.json().await.ok()
+    }
+
+    /// What lies behind a link of a detail.
+    pub async fn fetch(&self, link: &str) -> Option<Vec<u8>> {
+        let answer = self.http.get(format!("{}{link}", self.base)).send().await.ok()?;
+        Some(answer.error_for_status().ok()?.bytes().await.ok()?.to_vec())
+    }
+
     /// The record of an image.
     pub async fn image(&self, id: i64) -> Option<Image> {
         let answer = self

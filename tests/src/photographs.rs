@@ -33,6 +33,26 @@ pub fn models() -> PathBuf {
     tools().join("models")
 }
 
+/// The folder of the sample films, or `None` after saying loudly that it is not there.
+///
+/// # Panics
+/// With `CI=true`, where everything has to be there.
+pub fn films() -> Option<PathBuf> {
+    let folder = tools().join("films");
+    let there = folder.join("bikes.mp4").exists();
+    if !there {
+        assert!(
+            std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+            "no sample films; run scripts/fetch-models.sh"
+        );
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: no sample films; run scripts/fetch-models.sh"
+        );
+    }
+    there.then_some(folder)
+}
+
 fn tools() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools")
 }

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use safelight_proto::recognizer::v1::recognizer_client::RecognizerClient;
 use safelight_proto::recognizer::v1::{ListPeopleRequest, RecognizeRequest};
-use safelight_testkit::{MariaDb, NsqLookupd, Nsqd, NsqdOptions, ServerDirectory, free_port};
+use safelight_testkit::{
+    MariaDb, NsqLookupd, Nsqd, NsqdOptions, ServerDirectory, SmtpOptions, SmtpServer, free_port,
+};
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tonic::transport::Channel;
@@ -36,6 +38,10 @@ pub struct Stack {
     pub transformer: Service,
     /// Shows them.
     pub frontend: Service,
+    /// Tells what became of them.
+    pub notifier: Service,
+    /// The mail server, of a stack that has one.
+    pub smtp: Option<SmtpServer>,
     /// The URL of the database that the services use.
     pub database_url: String,
     /// Where the recognizer speaks gRPC.
@@ -51,6 +57,7 @@ pub struct StackBuilder {
     recognizer: Vec<(String, String)>,
     recognizer_on_one_core: bool,
     mutual_tls: bool,
+    mail: bool,
 }
 
 impl StackBuilder {
@@ -75,6 +82,12 @@ impl StackBuilder {
     /// The processor and the recognizer show each other certificates. Then nobody else can ask the recognizer.
     pub fn mutual_tls(mut self) -> Self {
         self.mutual_tls = true;
+        self
+    }
+
+    /// There is a mail server, and with it the notifier.
+    pub fn mail(mut self) -> Self {
+        self.mail = true;
         self
     }
 
@@ -151,6 +164,7 @@ impl StackBuilder {
         let processor = Service::new("safelight-processor", address(), log("processor"))
             .variable("DATABASE_URL", &database_url)
             .variable("NSQ_LOOKUP_ADDRESS", lookupd.http_address())
+            .variable("PRODUCER_ADDRESS", nsqd.tcp_address())
             .variable("GRPC_ADDRESS", grpc)
             .variable("TRANSFORMER_ADDRESS", transforms);
         let processor = self
@@ -174,6 +188,20 @@ impl StackBuilder {
         let port = frontend.http().port();
         let frontend = frontend.variable("FRONTEND_PORT", port);
 
+        let smtp = match self.mail {
+            true => Some(SmtpServer::start(SmtpOptions::default()).await),
+            false => None,
+        };
+        let notifier = Service::new("safelight-notifier", address(), log("notifier"))
+            .variable("DATABASE_URL", &database_url)
+            .variable("NSQ_LOOKUP_ADDRESS", lookupd.http_address())
+            .variable("STORAGE_URL", &store)
+            .variable("PUBLIC_URL", frontend.url(""));
+        let notifier = smtp.iter().fold(notifier, |notifier, smtp| {
+            notifier.variable("SMTP_URL", smtp.url())
+        });
+        let notifier = listening(notifier, "NOTIFIER_LISTEN");
+
         let mut stack = Stack {
             mariadb,
             lookupd,
@@ -183,6 +211,8 @@ impl StackBuilder {
             recognizer,
             transformer,
             frontend,
+            notifier,
+            smtp,
             database_url,
             grpc,
             directory,
@@ -205,6 +235,10 @@ impl StackBuilder {
             &mut stack.frontend,
         ] {
             service.ready().await;
+        }
+        if stack.smtp.is_some() {
+            stack.notifier.start();
+            stack.notifier.ready().await;
         }
         stack
     }
