@@ -23,6 +23,7 @@ mod following;
 mod form;
 mod landing;
 mod limits;
+mod member;
 mod object_key;
 mod post;
 mod posted;
