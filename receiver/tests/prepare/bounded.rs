@@ -51,6 +51,33 @@ async fn futures_of<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Outpu
 }
 
 #[tokio::test]
+async fn of_an_upload_that_waits_nothing_is_begun() {
+    let served = Served::with_store(with_uploads(UploadLimits {
+        at_once: 1,
+        ..UploadLimits::default()
+    }))
+    .await;
+    let body = form(&[file("a.png", &[1; 400_000])]);
+    let mut first = Slow::begin(&served, body.len(), &body[..300_000]).await;
+    until("the first has the slot", || async {
+        !objects(&served).is_empty()
+    })
+    .await;
+    let mut second = Slow::begin(&served, body.len(), &body).await;
+    // Each is a request that the receiver answers meanwhile.
+    for _ in 0..50 {
+        assert_eq!(served.get("/").await.status(), StatusCode::OK);
+        assert_eq!(uploads_begun(&served).await, 1);
+    }
+    first.go_on(&body[300_000..]).await;
+    for upload in [&mut first, &mut second] {
+        let answer = upload.answer().await;
+        assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    }
+    assert_eq!(objects(&served).len(), 2);
+}
+
+#[tokio::test]
 async fn when_too_many_wait_one_more_is_told_to_come_later() {
     let served = Served::with_store(with_uploads(UploadLimits {
         at_once: 1,

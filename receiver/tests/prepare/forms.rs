@@ -52,13 +52,23 @@ pub(crate) struct Slow {
 impl Slow {
     /// Sends the head of a request whose body has `length` bytes, and the beginning of its file.
     pub(crate) async fn begin(served: &Served, length: usize, beginning: &[u8]) -> Self {
+        let mut slow = Self::with_head(served, TO_A, length, "").await;
+        slow.go_on(beginning).await;
+        slow
+    }
+
+    /// Asks whether a body of `length` bytes may be sent, as curl does.
+    pub(crate) async fn ask(served: &Served, path: &str, length: usize) -> Self {
+        Self::with_head(served, path, length, "Expect: 100-continue\r\n").await
+    }
+
+    async fn with_head(served: &Served, path: &str, length: usize, more: &str) -> Self {
         let mut stream = TcpStream::connect(served.address).await.unwrap();
         let head = format!(
-            "POST {TO_A} HTTP/1.1\r\nHost: receiver\r\nContent-Length: {length}\r\n\
+            "POST {path} HTTP/1.1\r\nHost: receiver\r\nContent-Length: {length}\r\n{more}\
              Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n"
         );
         stream.write_all(head.as_bytes()).await.unwrap();
-        stream.write_all(beginning).await.unwrap();
         Self { stream }
     }
 

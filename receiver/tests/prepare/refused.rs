@@ -72,6 +72,7 @@ async fn a_wrong_address_is_refused() {
         ("email=a%00@b.c", "email-refused"),
         ("email=A%20%3Ca@b.c%3E", "email-refused"),
         ("email=a@b.c,x@y.z", "email-refused"),
+        ("email=a+b@b.c", "email-refused"),
         ("webhook=http://example.org/", "webhook-refused"),
         ("webhook=https://user:pa55word@example.org/", "webhook-refused"),
         ("webhook=https://example.org:25/", "webhook-refused"),
@@ -263,4 +264,15 @@ async fn an_upload_that_takes_too_long_is_given_up() {
         "{answer}"
     );
     assert_nothing_stays(&served).await;
+}
+
+#[tokio::test]
+async fn a_sender_that_asks_first_is_refused_before_it_sends_anything() {
+    let served = Served::with_store(Limits::default()).await;
+    let mut asking = Slow::ask(&served, "/prepare?email=nobody", 1 << 30).await;
+    let answer = asking.answer().await;
+    assert!(answer.starts_with("HTTP/1.1 422"), "{answer}");
+    let mut asking = Slow::ask(&served, TO_A, 1 << 40).await;
+    let answer = asking.answer().await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
 }
