@@ -203,13 +203,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_more_of_a_file_is_taken_than_is_given_out() {
+    async fn of_a_file_a_little_is_taken_at_a_time_and_given_out() {
         let (mut body, taken) = endless("--between\r\nContent-Disposition: form-data; name=\"data\"\r\n\r\n");
         let mut form = Form::new(&mut body, "between", "data", u64::MAX);
         let mut part = form.next().await.unwrap().unwrap();
         let mut given_out = 0;
         while given_out < 100 * FRAME {
-            given_out += part.chunk().await.unwrap().unwrap().len();
+            let chunk = part.chunk().await.unwrap().unwrap();
+            assert!(chunk.len() <= PIECE + FRAME, "{} bytes at once", chunk.len());
+            given_out += chunk.len();
             let taken = taken.load(Ordering::Relaxed) * FRAME;
             assert!(
                 taken <= given_out + 2 * FRAME,
