@@ -84,6 +84,13 @@ macro_rules! mysql {
                 ""
             };
         }
+        /// In the place of `end_chosen!()`, with a condition behind it: those of the rows that meet it.
+        #[allow(unused_macros)]
+        macro_rules! end_chosen_where {
+            () => {
+                " WHERE "
+            };
+        }
         /// Deletes the messages whose ids stand in a JSON array. One parameter.
         #[allow(unused_macros)]
         macro_rules! delete_from_outbox {
@@ -178,6 +185,12 @@ macro_rules! sqlite {
         macro_rules! end_chosen {
             () => {
                 " WHERE id IN (SELECT chosen_id FROM chosen)"
+            };
+        }
+        #[allow(unused_macros)]
+        macro_rules! end_chosen_where {
+            () => {
+                " WHERE id IN (SELECT chosen_id FROM chosen) AND "
             };
         }
         #[allow(unused_macros)]

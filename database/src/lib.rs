@@ -31,6 +31,7 @@ mod listing;
 mod migrate;
 mod outbox;
 mod people;
+mod redeem;
 mod session;
 mod status;
 mod tasks;
@@ -47,6 +48,7 @@ pub use images::{Counts, ImageDetail, ImageRecord, Images};
 pub use listing::ListQuery;
 pub use outbox::{Outbox, OutboxEntry};
 pub use people::{EnrolledSample, People, Person, Sample};
+pub use redeem::{FailedPage, FailedTask, RedeemPosition, RedeemQuery, Redeemed};
 pub use status::{Status, TaskKind, TaskState};
 pub use tasks::{Backlog, TaskRecord, Tasks};
 

@@ -14,3 +14,4 @@ mod migrating;
 mod outbox;
 mod people;
 mod queue;
+mod redeeming;
