@@ -101,6 +101,7 @@ on_both_back_ends! {
     /// As [`TaskKind::topic`] says: the image's id for an image, the task's for all other work.
     async fn a_message_tells_of_each_task_that_is_redeemed(back_end: &BackEnd) {
         let id = failed(back_end, "/a.jpg", "'timeout'", "no answer", 0).await;
+        back_end.execute("UPDATE tasks SET id = 555").await;
         joined_batch(back_end).await;
         redeem_all(back_end, &faults(&["timeout"]), false).await;
         let entries = back_end.database.outbox().claim(10, LONG).await.unwrap();

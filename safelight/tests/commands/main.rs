@@ -6,7 +6,13 @@ mod receiver;
 mod redeeming;
 mod waiting;
 
+use std::time::Duration;
+
 use tokio::process::Command;
+use tokio::time::timeout;
+
+/// How long a command may take.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// What a command came to.
 struct Outcome {
@@ -32,7 +38,8 @@ fn safelight(arguments: &[&str]) -> Command {
 }
 
 async fn run(arguments: &[&str]) -> Outcome {
-    let output = safelight(arguments).output().await.unwrap();
+    let output = timeout(DEADLINE, safelight(arguments).output());
+    let output = output.await.expect("it ends").unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     Outcome {
         lines: text.lines().map(str::to_owned).collect(),

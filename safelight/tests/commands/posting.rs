@@ -3,8 +3,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use crate::receiver::{Answer, Receiver};
-use crate::{run, safelight};
+use crate::{DEADLINE, run, safelight};
 
 /// A folder with files of these names, each of 10 bytes.
 fn folder(names: &[&str]) -> tempfile::TempDir {
@@ -164,7 +166,10 @@ async fn a_large_file_is_never_in_memory_as_a_whole() {
         .spawn()
         .unwrap();
     process.set(program.id().unwrap()).unwrap();
-    let output = program.wait_with_output().await.unwrap();
+    let output = timeout(DEADLINE, program.wait_with_output())
+        .await
+        .unwrap()
+        .unwrap();
     assert!(
         output.status.success(),
         "{}",
