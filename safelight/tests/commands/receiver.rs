@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
@@ -14,7 +14,10 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
+/// How long one upload more than there should be has to show itself.
+const ONE_MORE: Duration = Duration::from_millis(200);
 /// How many bytes of an upload are kept.
 const KEPT: usize = 1024 * 1024;
 
@@ -160,6 +163,10 @@ async fn prepare(State(script): State<Arc<Script>>, request: Request) -> Respons
     let enough = *script.hold_until.lock().unwrap();
     let mut at_once = script.at_once.subscribe();
     at_once.wait_for(|(_, most)| *most >= enough).await.unwrap();
+    if enough > 0 {
+        // One more than that would come now.
+        let _nobody = timeout(ONE_MORE, at_once.wait_for(|(_, most)| *most > enough)).await;
+    }
 
     let (parts, body) = request.into_parts();
     let text = |name| {
