@@ -189,7 +189,7 @@ on_both_back_ends! {
 
         tasks.redeem(&query, &seen[..3], false).await.unwrap();
         let claim = back_end.claim(ids[0]).await;
-        back_end.execute(&format!("UPDATE tasks SET state = 1 WHERE image_id = {}", ids[1])).await;
+        back_end.execute(&format!("UPDATE tasks SET state = 1, fault = 'timeout', ended_at = available_at WHERE image_id = {}", ids[1])).await;
         let bad = back_end.claim(ids[2]).await;
         tasks.fail(&bad, "not a picture").await.unwrap();
         back_end.execute(&format!("UPDATE tasks SET fault = 'bad' WHERE image_id = {}", ids[2])).await;
