@@ -19,6 +19,7 @@ FLOWS = {
     ("recognizer", "mysql", "mysql"),
     ("frontend", "mysql", "mysql"),
     ("migrate", "mysql", "mysql"),
+    ("redeem", "mysql", "mysql"),
 }
 
 

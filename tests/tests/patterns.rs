@@ -68,7 +68,15 @@ fn files(samples: &Path, folder: &Path) -> Vec<File> {
     let picture = photographs::copies_of(&samples.join("obama2.jpg"), folder, 1).remove(0);
     let film = folder.join("film.mp4");
     let made = Command::new("ffmpeg")
-        .args(["-nostdin", "-v", "error", "-f", "lavfi", "-i", "testsrc=s=160x90:r=10:d=2"])
+        .args([
+            "-nostdin",
+            "-v",
+            "error",
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc=s=160x90:r=10:d=2",
+        ])
         .args(["-pix_fmt", "yuv420p"])
         .arg(&film)
         .status()
@@ -113,7 +121,9 @@ fn children_of(transformer: u32) -> Vec<u32> {
         (parent == transformer && name.starts_with("ff")).then(|| pid.parse().ok())?
     };
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
-    processes.filter_map(|entry| of(entry.file_name().to_str()?)).collect()
+    processes
+        .filter_map(|entry| of(entry.file_name().to_str()?))
+        .collect()
 }
 
 /// Kills an ffmpeg amid its work, if there is one within a few seconds.
@@ -133,7 +143,9 @@ async fn kill_ffmpeg(stack: &mut Stack) -> bool {
 async fn until_final(client: &Client, count: usize) {
     eventually(&format!("{count} images have ended"), DEADLINE, async || {
         let all = client.images().await?;
-        let ended = all.values().filter(|image| matches!(image.status.as_str(), "processed" | "failed"));
+        let ended = all
+            .values()
+            .filter(|image| matches!(image.status.as_str(), "processed" | "failed"));
         (ended.count() >= count).then_some(())
     })
     .await;
@@ -154,7 +166,9 @@ fn files_in(folder: &Path) -> BTreeSet<PathBuf> {
 }
 
 fn paths<'a>(values: impl Iterator<Item = &'a Value>) -> Vec<PathBuf> {
-    values.map(|value| PathBuf::from(value.as_str().unwrap())).collect()
+    values
+        .map(|value| PathBuf::from(value.as_str().unwrap()))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,7 +205,13 @@ async fn whatever_is_killed_each_job_joins_once_has_its_outputs_once_and_is_told
 
     let mut killed_ffmpegs = 0;
     let mut order = [
-        "receiver", "processor", "transformer", "recognizer", "notifier", "nsqd", "ffmpeg",
+        "receiver",
+        "processor",
+        "transformer",
+        "recognizer",
+        "notifier",
+        "nsqd",
+        "ffmpeg",
     ];
     random.shuffle(&mut order);
     for (turn, victim) in order.iter().enumerate() {
@@ -223,7 +243,10 @@ async fn whatever_is_killed_each_job_joins_once_has_its_outputs_once_and_is_told
     assert_eq!(accepted.len(), count, "each has an image of its own");
     let all: BTreeMap<i64, _> = client.images().await.unwrap();
     let ids: Vec<i64> = all.keys().copied().collect();
-    assert!(accepted.keys().all(|id| all.contains_key(id)), "what was accepted is recorded");
+    assert!(
+        accepted.keys().all(|id| all.contains_key(id)),
+        "what was accepted is recorded"
+    );
     client.wait_until_final(&ids, DEADLINE).await;
 
     let mut details = BTreeMap::new();
@@ -262,17 +285,41 @@ async fn whatever_is_killed_each_job_joins_once_has_its_outputs_once_and_is_told
     }
     assert!(keys.values().all(|keys| keys.len() == 1), "{keys:?}");
     assert_eq!(keys.len(), ids.len(), "one mail a job");
-    eprintln!("jobs {}, mails {}, ffmpegs killed {killed_ffmpegs}", ids.len(), mails.len());
-    assert!(mails.len() - ids.len() <= 4, "{} mails of {} jobs", mails.len(), ids.len());
+    eprintln!(
+        "jobs {}, mails {}, ffmpegs killed {killed_ffmpegs}",
+        ids.len(),
+        mails.len()
+    );
+    assert!(
+        mails.len() - ids.len() <= 4,
+        "{} mails of {} jobs",
+        mails.len(),
+        ids.len()
+    );
 
     let store = Store::open(&StoreArgs::of_folder(&stack.store())).unwrap();
-    let database = Database::connect(&stack.database_url, &Options::default()).await.unwrap();
-    UploadSweep::new(&database, store.clone()).round(Duration::ZERO).await.unwrap();
+    let database = Database::connect(&stack.database_url, &Options::default())
+        .await
+        .unwrap();
+    UploadSweep::new(&database, store.clone())
+        .round(Duration::ZERO)
+        .await
+        .unwrap();
     store.sweep_temporary(Duration::ZERO).unwrap();
-    let outputs = details.values().flat_map(|detail| detail["outputs"].as_array().unwrap());
+    let outputs = details
+        .values()
+        .flat_map(|detail| detail["outputs"].as_array().unwrap());
     let outputs = paths(outputs.map(|output| &output["uri"]));
     let inputs = paths(details.values().map(|detail| &detail["path"]));
     let recorded: BTreeSet<PathBuf> = outputs.iter().chain(&inputs).cloned().collect();
-    assert_eq!(recorded.len(), outputs.len() + inputs.len(), "each has a place of its own");
-    assert_eq!(files_in(&stack.store()), recorded, "nothing but what is recorded lies in the store");
+    assert_eq!(
+        recorded.len(),
+        outputs.len() + inputs.len(),
+        "each has a place of its own"
+    );
+    assert_eq!(
+        files_in(&stack.store()),
+        recorded,
+        "nothing but what is recorded lies in the store"
+    );
 }
