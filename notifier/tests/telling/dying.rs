@@ -11,7 +11,7 @@ use crate::road::{PUBLIC_URL, Road, eventually};
 const SENT: i64 = 1;
 
 fn start(road: &Road, server: &SmtpServer, directory: &ServerDirectory) -> ServerProcess {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_notifier"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_safelight-notifier"));
     command
         .env("DATABASE_URL", road.database_url())
         .env("QUEUE", "embedded")
@@ -73,7 +73,7 @@ async fn a_mail_server_without_the_address_of_the_pages_is_a_wrong_configuration
         (&[("PUBLIC_URL", "mailto:a@b")][..], "PUBLIC_URL"),
     ] {
         let directory = ServerDirectory::create("notifier-").unwrap();
-        let output = Command::new(env!("CARGO_BIN_EXE_notifier"))
+        let output = Command::new(env!("CARGO_BIN_EXE_safelight-notifier"))
             .envs(variables.iter().copied())
             .env(
                 "DATABASE_URL",
