@@ -34,6 +34,8 @@ struct ImagePage {
     label_halo: u32,
     /// The output that stands for a picture which is not shown.
     stand_in: Option<Output>,
+    /// Whether faces are looked for in it, as they are not in films.
+    searched: bool,
     faces: Vec<Face>,
     tasks: Vec<Task>,
     outputs: Vec<Output>,
@@ -147,6 +149,8 @@ impl ImagePage {
             path,
             reason: image.reason,
             waiting_for: image.waiting_for,
+            // What was only just posted may still turn out to be a picture.
+            searched: !tasks.iter().any(|task| task.kind == "frame"),
             tasks: tasks.into_iter().map(Task::new).collect(),
             outputs: outputs.into_iter().map(Output::from).collect(),
             job: batch.map(Job::from),
