@@ -38,6 +38,7 @@ mod notifications;
 mod outbox;
 mod outputs;
 mod people;
+mod redeem;
 mod session;
 mod status;
 mod tasks;
@@ -62,6 +63,7 @@ pub use notifications::{Channel, Correspondence, NotificationClaim, Notification
 pub use outbox::{Outbox, OutboxEntry};
 pub use outputs::{NewOutput, OutputRecord, Prepared};
 pub use people::{EnrolledSample, People, Person, Sample};
+pub use redeem::{FailedPage, RedeemPosition, RedeemQuery, RedeemableTask, Redeemed};
 pub use status::{Fault, Status, TaskKind, TaskState};
 pub use tasks::{Backlog, TaskRecord, Tasks};
 pub use uploads::Uploads;

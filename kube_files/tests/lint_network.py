@@ -25,6 +25,7 @@ FLOWS = {
     ("notifier", "mysql", "mysql"),
     ("frontend", "mysql", "mysql"),
     ("migrate", "mysql", "mysql"),
+    ("redeem", "mysql", "mysql"),
 }
 
 # From, port: what is needed of those outside the cluster, whom nobody here knows beforehand.

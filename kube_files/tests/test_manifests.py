@@ -177,6 +177,15 @@ class Rendered(unittest.TestCase):
             self.assertEqual("Ignore", rules[1]["action"])
             self.assertEqual("DisruptionTarget", rules[1]["onPodConditions"][0]["type"])
 
+    def test_failed_tasks_are_put_back_each_hour_by_one_job_at_a_time(self):
+        for documents in self.overlays.values():
+            (redeemer,) = of_kind(documents, "CronJob")
+            self.assertRegex(redeemer["spec"]["schedule"], r"^\d+ \* \* \* \*$")
+            self.assertEqual("Forbid", redeemer["spec"]["concurrencyPolicy"])
+            self.assertEqual(["redeem"], containers(redeemer)[0]["args"])
+            rules = redeemer["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
+            self.assertEqual([78], rules[0]["onExitCodes"]["values"])
+
     def test_the_migration_refers_to_nothing_whose_name_changes_with_its_content(self):
         # A Job cannot be changed: with a hash in a name, the second `apply` would be refused.
         for documents in self.overlays.values():

@@ -128,6 +128,12 @@ async fn record(
     metrics::counter!("safelight_receiver_transactions_total").increment(1);
     let accepted = accepted?;
     debug_assert_eq!(accepted.len(), images.len(), "one answer an image");
+    tell(&accepted, committed);
+    Ok(accepted)
+}
+
+/// Counts what was accepted, and notifies `committed` where that left something in the outbox.
+pub(crate) fn tell(accepted: &[Accepted], committed: &Notify) {
     let duplicates = accepted.iter().filter(|image| image.duplicate).count();
     metrics::counter!("safelight_receiver_images_total", "outcome" => "accepted")
         .increment((accepted.len() - duplicates) as u64);
@@ -136,7 +142,6 @@ async fn record(
     if duplicates < accepted.len() {
         committed.notify_one();
     }
-    Ok(accepted)
 }
 
 #[cfg(test)]

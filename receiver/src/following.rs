@@ -43,7 +43,9 @@ impl EmailAddress {
             return Err("it is longer than 254 bytes");
         }
         if text.bytes().any(|byte| byte.is_ascii_control() || byte == b' ') {
-            return Err("it has a space, a line break or a control character in it");
+            return Err(
+                "it has a space, a line break or a control character in it (in a query a + is written %2B)",
+            );
         }
         if !text.is_ascii() {
             return Err("only ASCII is taken; write the domain in its form with xn--");

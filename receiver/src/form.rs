@@ -176,3 +176,61 @@ impl From<multer::Error> for FormError {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::AtomicUsize;
+
+    use tokio_stream::StreamExt;
+
+    use super::*;
+
+    const FRAME: usize = 16 << 10;
+
+    /// A body that begins so and goes on without end, all of it there at once; and how many frames of it were taken.
+    fn endless(beginning: &'static str) -> (Body, Arc<AtomicUsize>) {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&taken);
+        let frames = std::iter::once(Bytes::from_static(beginning.as_bytes()))
+            .chain(std::iter::repeat(Bytes::from_static(&[b'x'; FRAME])));
+        let frames = tokio_stream::iter(frames).map(move |frame| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, Infallible>(frame)
+        });
+        (Body::from_stream(frames), taken)
+    }
+
+    #[tokio::test]
+    async fn of_a_file_a_little_is_taken_at_a_time_and_given_out() {
+        let (mut body, taken) = endless("--between\r\nContent-Disposition: form-data; name=\"data\"\r\n\r\n");
+        let mut form = Form::new(&mut body, "between", "data", u64::MAX);
+        let mut part = form.next().await.unwrap().unwrap();
+        let mut given_out = 0;
+        while given_out < 100 * FRAME {
+            let chunk = part.chunk().await.unwrap().unwrap();
+            assert!(chunk.len() <= PIECE + FRAME, "{} bytes at once", chunk.len());
+            given_out += chunk.len();
+            let taken = taken.load(Ordering::Relaxed) * FRAME;
+            assert!(
+                taken <= given_out + 2 * FRAME,
+                "{taken} bytes taken, {given_out} given out"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn what_does_not_end_is_refused_before_much_of_it_is_held() {
+        for beginning in ["", "--between\r\nX: ", "--between\r\n", "--between\r\nX: 1\r\n"] {
+            let (mut body, taken) = endless(beginning);
+            let mut form = Form::new(&mut body, "between", "data", u64::MAX);
+            let Err(FormError::Wrong(reason)) = form.next().await else {
+                panic!("it is refused: {beginning:?}");
+            };
+            assert!(reason.contains("do not end"), "{reason}");
+            let taken = taken.load(Ordering::Relaxed) * FRAME;
+            assert!(taken <= 256 << 10, "{taken} bytes are held");
+        }
+    }
+}

@@ -22,6 +22,7 @@ mod following;
 mod form;
 mod landing;
 mod limits;
+mod member;
 mod object_key;
 mod outputs;
 mod post;

@@ -4,24 +4,32 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::member::{Member, MemberSeed, anything_else_is};
+
 /// One image as it was posted: `{"path":"…"}`, or what stood in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Posted {
-    /// An object with a text under `path`.
-    Path(String),
-    /// An object without `path`.
-    NoPath,
-    /// An object whose `path` is not a text.
-    PathNotText,
+    /// An object.
+    Object(Members),
     /// Anything but an object.
     NotAnObject,
+}
+
+/// The members of an object that mean something.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Members {
+    pub(crate) path: Member,
+    /// Whom to tell when the work has ended.
+    pub(crate) email: Member,
+    /// See `email`.
+    pub(crate) webhook: Member,
 }
 
 /// A bulk post: `{"paths":[…]}`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum PostedMany {
-    /// The entries, no more than were allowed.
-    Entries(Vec<Posted>),
+    /// The entries, no more than were allowed, and the members beside them, which hold for those that say nothing else.
+    Entries(Vec<Posted>, Members),
     /// More entries than allowed; how many there were.
     TooMany(usize),
     /// No `paths`, or `paths` is not a list.
@@ -49,64 +57,6 @@ fn read<'a, S: DeserializeSeed<'a>>(body: &'a [u8], seed: S) -> serde_json::Resu
     Ok(value)
 }
 
-/// Visits every JSON value; each `Visitor` below overrides the shapes that it wants.
-macro_rules! anything_else_is {
-    ($value:expr; $($shape:ident)*) => {
-        $(anything_else_is!(@$shape $value);)*
-    };
-    (@scalars $value:expr) => {
-        fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> { Ok($value) }
-        fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> { Ok($value) }
-        fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> { Ok($value) }
-        fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> { Ok($value) }
-        fn visit_unit<E>(self) -> Result<Self::Value, E> { Ok($value) }
-    };
-    (@text $value:expr) => {
-        fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> { Ok($value) }
-    };
-    (@list $value:expr) => {
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-            while list.next_element::<IgnoredAny>()?.is_some() {}
-            Ok($value)
-        }
-    };
-    (@object $value:expr) => {
-        fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
-            while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-            Ok($value)
-        }
-    };
-}
-
-/// The value under `path`.
-struct PathSeed;
-
-impl<'de> DeserializeSeed<'de> for PathSeed {
-    type Value = Posted;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Posted, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for PathSeed {
-    type Value = Posted;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a path")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Posted, E> {
-        Ok(Posted::Path(text.to_owned()))
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<Posted, E> {
-        Ok(Posted::Path(text))
-    }
-
-    anything_else_is!(Posted::PathNotText; scalars list object);
-}
-
 /// One entry.
 struct PostedSeed;
 
@@ -126,19 +76,21 @@ impl<'de> Visitor<'de> for PostedSeed {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Posted, A::Error> {
-        let mut posted = Posted::NoPath;
+        let mut members = Members::default();
         while let Some(key) = object.next_key::<Key>()? {
             match key {
-                Key::Path => posted = object.next_value_seed(PathSeed)?,
+                Key::Path => members.path = object.next_value_seed(MemberSeed)?,
+                Key::Email => members.email = object.next_value_seed(MemberSeed)?,
+                Key::Webhook => members.webhook = object.next_value_seed(MemberSeed)?,
                 Key::Paths | Key::Other => {
                     object.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        Ok(posted)
+        Ok(Posted::Object(members))
     }
 
-    anything_else_is!(Posted::NotAnObject; scalars text list);
+    anything_else_is!(Posted::NotAnObject; null scalars text list);
 }
 
 /// The object of a bulk post.
@@ -163,18 +115,24 @@ impl<'de> Visitor<'de> for ManySeed {
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<PostedMany, A::Error> {
         let mut posted = PostedMany::NoList;
+        let mut beside = Members::default();
         while let Some(key) = object.next_key::<Key>()? {
             match key {
                 Key::Paths => posted = object.next_value_seed(ListSeed { most: self.most })?,
+                Key::Email => beside.email = object.next_value_seed(MemberSeed)?,
+                Key::Webhook => beside.webhook = object.next_value_seed(MemberSeed)?,
                 Key::Path | Key::Other => {
                     object.next_value::<IgnoredAny>()?;
                 }
             }
         }
+        if let PostedMany::Entries(_, members) = &mut posted {
+            *members = beside;
+        }
         Ok(posted)
     }
 
-    anything_else_is!(PostedMany::NoList; scalars text list);
+    anything_else_is!(PostedMany::NoList; null scalars text list);
 }
 
 /// The list under `paths`.
@@ -202,7 +160,7 @@ impl<'de> Visitor<'de> for ListSeed {
         while entries.len() < self.most {
             match list.next_element_seed(PostedSeed)? {
                 Some(entry) => entries.push(entry),
-                None => return Ok(PostedMany::Entries(entries)),
+                None => return Ok(PostedMany::Entries(entries, Members::default())),
             }
         }
         let mut surplus = 0;
@@ -210,13 +168,13 @@ impl<'de> Visitor<'de> for ListSeed {
             surplus += 1;
         }
         Ok(if surplus == 0 {
-            PostedMany::Entries(entries)
+            PostedMany::Entries(entries, Members::default())
         } else {
             PostedMany::TooMany(self.most + surplus)
         })
     }
 
-    anything_else_is!(PostedMany::NoList; scalars text object);
+    anything_else_is!(PostedMany::NoList; null scalars text object);
 }
 
 #[derive(serde::Deserialize)]
@@ -224,6 +182,8 @@ impl<'de> Visitor<'de> for ListSeed {
 enum Key {
     Path,
     Paths,
+    Email,
+    Webhook,
     #[serde(other)]
     Other,
 }
@@ -241,24 +201,59 @@ mod tests {
         PostedMany::parse(body.as_bytes(), 3).unwrap()
     }
 
+    fn text(text: &str) -> Member {
+        Member::Text(text.to_owned())
+    }
+
+    fn path(path: Member) -> Posted {
+        Posted::Object(Members {
+            path,
+            ..Members::default()
+        })
+    }
+
     #[test]
     fn a_post_is_an_object_with_a_path_and_what_else_it_holds_is_ignored() {
-        assert_eq!(one(r#"{"path":"/a.jpg"}"#), Posted::Path("/a.jpg".into()));
+        assert_eq!(one(r#"{"path":"/a.jpg"}"#), path(text("/a.jpg")));
         assert_eq!(
             one(r#"{"from":{"x":[1]},"path":"/\u00e4.jpg","to":2}"#),
-            Posted::Path("/ä.jpg".into())
+            path(text("/ä.jpg"))
         );
     }
 
     #[test]
+    fn a_post_says_whom_to_tell() {
+        let members = Members {
+            path: text("/a.jpg"),
+            email: text("a@b.c"),
+            webhook: Member::NotText,
+        };
+        assert_eq!(
+            one(r#"{"email":"a@b.c","webhook":["x"],"path":"/a.jpg"}"#),
+            Posted::Object(members)
+        );
+        let PostedMany::Entries(entries, beside) =
+            many(r#"{"email":null,"paths":[{"path":"/a","webhook":"x"}],"webhook":"y"}"#)
+        else {
+            panic!("there is a list");
+        };
+        let Posted::Object(entry) = &entries[0] else {
+            panic!("it is an object");
+        };
+        assert_eq!((&entry.email, &entry.webhook), (&Member::Missing, &text("x")));
+        assert_eq!((beside.email, beside.webhook), (Member::Null, text("y")));
+    }
+
+    #[test]
     fn what_is_no_path_is_told_apart() {
-        assert_eq!(one("{}"), Posted::NoPath);
-        assert_eq!(one(r#"{"paths":[]}"#), Posted::NoPath);
-        for path in ["1", "-1", "1.5", "null", "true", "[\"/a\"]", "{\"path\":\"/a\"}"] {
+        assert_eq!(one("{}"), path(Member::Missing));
+        assert_eq!(one(r#"{"paths":[]}"#), path(Member::Missing));
+        assert_eq!(one(r#"{"path":null}"#), path(Member::Null));
+        for given in ["1", "-1", "1.5", "true", "[\"/a\"]", "{\"path\":\"/a\"}"] {
             assert_eq!(
-                one(&format!("{{\"path\":{path}}}")),
-                Posted::PathNotText,
-                "{path}"
+                one(&format!("{{\"path\":{given}}}")),
+                path(Member::NotText),
+                "{given}"
             );
         }
         for body in ["1", "null", "true", "\"/a.jpg\"", "[{\"path\":\"/a\"}]"] {
@@ -286,19 +281,21 @@ mod tests {
     fn a_bad_entry_of_a_bulk_post_leaves_the_others_alone() {
         assert_eq!(
             many(r#"{"paths":[{"path":"/a"},7,{"path":null}]}"#),
-            PostedMany::Entries(vec![
-                Posted::Path("/a".into()),
-                Posted::NotAnObject,
-                Posted::PathNotText
-            ])
+            PostedMany::Entries(
+                vec![path(text("/a")), Posted::NotAnObject, path(Member::Null)],
+                Members::default()
+            )
         );
-        assert_eq!(many(r#"{"paths":[]}"#), PostedMany::Entries(vec![]));
+        assert_eq!(
+            many(r#"{"paths":[]}"#),
+            PostedMany::Entries(vec![], Members::default())
+        );
     }
 
     #[test]
     fn entries_beyond_the_most_are_counted_and_not_kept() {
         let body = |n: usize| format!("{{\"paths\":[{}]}}", vec!["{\"path\":\"/a\"}"; n].join(","));
-        assert!(matches!(many(&body(3)), PostedMany::Entries(entries) if entries.len() == 3));
+        assert!(matches!(many(&body(3)), PostedMany::Entries(entries, _) if entries.len() == 3));
         assert_eq!(many(&body(4)), PostedMany::TooMany(4));
         assert_eq!(many(&body(100)), PostedMany::TooMany(100));
     }

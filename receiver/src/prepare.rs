@@ -16,6 +16,7 @@ use serde::Deserialize;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::accept::tell;
 use crate::following::Following;
 use crate::form::{AROUND, Form, FormError, Part};
 use crate::landing::Landing;
@@ -264,8 +265,7 @@ impl Desk {
         };
         let accepted = self.images.accept_upload(&batch, &upload).await;
         let accepted = accepted.map_err(|error| problems::database_failed_upload(&error, true))?;
-        self.committed.notify_one();
-        metrics::counter!("safelight_receiver_images_total", "outcome" => "accepted").increment(1);
+        tell(std::slice::from_ref(&accepted), &self.committed);
         metrics::counter!("safelight_receiver_upload_bytes_total").increment(object.bytes);
         drop(job.slot);
         Ok(accepted)

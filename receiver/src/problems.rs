@@ -69,6 +69,18 @@ pub(crate) fn too_many_entries(entries: usize, most: u32) -> Problem {
     )
 }
 
+pub(crate) fn too_many_addresses(addresses: usize, most: usize) -> Problem {
+    let detail = format!(
+        "{addresses} different addresses are to be told, {most} are taken at most; post them in several requests"
+    );
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "too-many-addresses",
+        "too many addresses",
+        detail,
+    )
+}
+
 pub(crate) fn body_too_large(most: usize, entries: u32) -> Problem {
     let detail = format!(
         "a body may have {most} bytes at most, and a bulk post {entries} entries; post it in several requests"

@@ -65,6 +65,8 @@ pub(crate) struct App {
     pub(crate) singles: Acceptor,
     pub(crate) bulks: Acceptor,
     pub(crate) images: Images,
+    /// Wakes the relay.
+    pub(crate) committed: Arc<Notify>,
     pub(crate) bulk_entries: u32,
 }
 
@@ -135,10 +137,11 @@ impl App {
         let (bulks, bulk_task) = Acceptor::start(database.images(), Arc::clone(committed), most, waiting);
         let app = Self {
             bodies: Bodies::new(limits),
-            door: Door::new(library),
+            door: Door::new(library, limits.webhook_http),
             singles,
             bulks,
             images: database.images(),
+            committed: Arc::clone(committed),
             bulk_entries: limits.bulk_entries,
         };
         (app, [single_task, bulk_task])

@@ -2,7 +2,13 @@
 
 mod demo;
 mod migrate;
+mod post;
+mod redeem;
+mod span;
+mod terminal;
 mod up;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use safelight_service::telemetry;
@@ -23,9 +29,13 @@ enum Command {
     Demo(Box<demo::DemoArgs>),
     /// Bring the database to the schema of this version
     Migrate(migrate::MigrateArgs),
+    /// Upload files and folders, and follow what becomes of them
+    Post(Box<post::PostArgs>),
+    /// Put failed tasks back whose reason is one that time may heal
+    Redeem(Box<redeem::RedeemArgs>),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     if let Err(missing) = safelight_recognizer::check_cpu() {
         safelight_service::configuration_error(missing);
     }
@@ -45,7 +55,16 @@ fn main() -> anyhow::Result<()> {
                 let _telemetry = telemetry::init("safelight");
                 migrate::run(arguments).await
             }
-        }
+            Command::Redeem(arguments) => {
+                let _telemetry = telemetry::init_at("safelight", "warn");
+                redeem::run(*arguments).await
+            }
+            Command::Post(arguments) => {
+                let _telemetry = telemetry::init_at("safelight", "error");
+                return post::run(*arguments).await;
+            }
+        }?;
+        Ok(ExitCode::SUCCESS)
     })
 }
 

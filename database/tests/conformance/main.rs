@@ -17,3 +17,4 @@ mod notifying;
 mod outbox;
 mod people;
 mod queue;
+mod redeeming;
