@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::dialect::json_ids;
+use crate::job_summary::called;
 use crate::listing::people_of;
 use crate::session::reading;
 use crate::{Error, Notifications, Status};
@@ -211,8 +212,7 @@ struct Parts {
 
 impl ImageRow {
     fn into_reported(self, parts: &mut Parts) -> Result<ReportedImage, Error> {
-        let last = self.path.trim_end_matches('/').rsplit('/').next();
-        let name = self.name.unwrap_or_else(|| last.unwrap_or_default().to_owned());
+        let name = called(self.name, &self.path);
         Ok(ReportedImage {
             id: self.id,
             name,

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use lettre::message::Mailbox;
@@ -9,6 +10,7 @@ use url::Url;
 
 use crate::address_guard::Net;
 use crate::configuration::Configuration;
+use crate::digest::DigestRule;
 use crate::settings::Settings;
 
 /// What the notifier can be told.
@@ -30,6 +32,12 @@ pub struct NotifierArgs {
     /// where the pages of the frontend are, such as https://safelight.example.org: links in mails lead there
     #[arg(long, env = "PUBLIC_URL")]
     pub public_url: Option<Url>,
+    /// the most mails that one recipient gets within NOTIFY_DIGEST_WINDOW; what follows becomes one mail. 0: no limit
+    #[arg(long, env = "NOTIFY_DIGEST_AFTER", default_value_t = 20)]
+    pub notify_digest_after: u32,
+    /// seconds over which mails to one recipient are counted, 1 to 86400
+    #[arg(long, env = "NOTIFY_DIGEST_WINDOW", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub notify_digest_window: u64,
     /// the secrets that webhooks are signed with, the newest first: whsec_ and 24 to 64 bytes as base64, separated by
     /// commas; without any, webhooks wait
     #[arg(long, env = "WEBHOOK_SECRETS", hide_env_values = true)]
@@ -70,6 +78,10 @@ impl NotifierArgs {
     pub(crate) fn settings(&self) -> Settings {
         Settings {
             concurrency: usize::from(self.notify_concurrency),
+            digest: DigestRule {
+                after: self.notify_digest_after,
+                window: Duration::from_secs(self.notify_digest_window),
+            },
             ..Settings::default()
         }
     }

@@ -19,6 +19,8 @@
 mod address_guard;
 mod arguments;
 mod configuration;
+pub mod digest;
+mod digest_letter;
 mod folder;
 mod gate;
 mod letter;

@@ -72,15 +72,16 @@ impl Line {
     /// Takes messages while there is somebody free, until `shutdown`.
     pub(crate) async fn consume(self, mut subscription: Subscription, shutdown: Shutdown) {
         loop {
-            let hand = tokio::select! {
-                hand = self.hand() => hand,
-                () = shutdown.triggered() => break,
-            };
             let delivery = tokio::select! {
                 delivery = subscription.next() => delivery,
                 () = shutdown.triggered() => break,
             };
             let Some(delivery) = delivery else { break };
+            // After the delivery: a hand that is held while nothing comes would be missed by the sweep.
+            let hand = tokio::select! {
+                hand = self.hand() => hand,
+                () = shutdown.triggered() => break,
+            };
             let line = self.clone();
             self.running.spawn(async move {
                 let left = line.handle(&delivery).await;

@@ -7,6 +7,7 @@ use lettre::message::Mailbox;
 use safelight_database::{Database, Error, JobReport, NotificationClaim};
 use safelight_store::Store;
 
+use crate::digest::Decision;
 use crate::gate::Gate;
 use crate::letter::{self, Letter};
 use crate::mail::{compose, key_text};
@@ -15,6 +16,9 @@ use crate::pictures::pictures_of;
 use crate::schedule::{after_mail, spread};
 use crate::settings::Settings;
 use crate::verdict::Verdict;
+
+/// The most jobs that one mail tells of.
+const MOST_TOGETHER: u32 = 100;
 
 /// What mails are written and sent with. Cheap to clone.
 #[derive(Clone)]
@@ -34,7 +38,21 @@ pub(crate) struct MailTeller {
 impl MailTeller {
     /// Which notifications go out in one mail with `claim`, or what is to be done about it instead.
     pub(crate) async fn gather(&self, claim: NotificationClaim) -> Result<Vec<NotificationClaim>, Verdict> {
-        Ok(vec![claim])
+        let rule = self.settings.digest;
+        let notifications = self.database.notifications();
+        let unread = |error: Error| self.wait(format!("the mails before it cannot be read: {error}"));
+        let told = notifications
+            .correspondence(&claim, rule.window)
+            .await
+            .map_err(unread)?;
+        match rule.decide(&told) {
+            Decision::Alone => Ok(vec![claim]),
+            Decision::Together => {
+                let together = notifications.claim_of_recipient(&claim, MOST_TOGETHER - 1).await;
+                together.map_err(unread)
+            }
+            Decision::Hold(delay) => Err(Verdict::Later(delay)),
+        }
     }
 
     /// Sends one mail about all of these.
@@ -60,7 +78,9 @@ impl MailTeller {
             Ok(()) => Verdict::Sent,
             Err(NotDelivered::Refused(why)) => Verdict::Failed(why),
             Err(NotDelivered::Later(why)) => {
-                let pause = after_mail(first.tries + 1).map(|pause| spread(pause, rand::random()));
+                // What came last has all its tries before it.
+                let tries = claims.iter().map(|claim| claim.tries).min().unwrap_or_default();
+                let pause = after_mail(tries + 1).map(|pause| spread(pause, rand::random()));
                 Verdict::again_or_failed(pause, why)
             }
             Err(NotDelivered::Down(why)) => {
@@ -86,7 +106,11 @@ impl MailTeller {
                 };
                 Ok(Some(self.of_job(&report).await))
             }
-            _ => Ok(None),
+            _ => {
+                let jobs: Vec<i64> = claims.iter().map(|claim| claim.batch_id).collect();
+                let summaries = notifications.summaries(&jobs).await?;
+                Ok((!summaries.is_empty()).then(|| Letter::of_jobs(&summaries, &self.public_url)))
+            }
         }
     }
 

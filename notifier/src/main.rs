@@ -1,4 +1,4 @@
-//! The `notifier` program.
+//! The `safelight-notifier` program.
 
 use anyhow::Context;
 use clap::Parser;

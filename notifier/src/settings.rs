@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::digest::DigestRule;
+
 /// How the notifier works.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -16,6 +18,8 @@ pub struct Settings {
     pub sweep_overdue: Duration,
     /// How long a mail is put aside while the mail server is away, beside what the gate holds back.
     pub wait_delay: Duration,
+    /// When many mails to one recipient become one.
+    pub digest: DigestRule,
     /// How long running work may take to finish after the word to stop; what is left is given back.
     pub drain: Duration,
 }
@@ -28,6 +32,7 @@ impl Default for Settings {
             sweep_interval: Duration::from_secs(1),
             sweep_overdue: Duration::from_secs(2),
             wait_delay: Duration::from_secs(1),
+            digest: DigestRule::default(),
             drain: Duration::from_secs(10),
         }
     }

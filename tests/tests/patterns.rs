@@ -251,7 +251,8 @@ async fn whatever_is_killed_each_job_joins_once_has_its_outputs_once_and_is_told
 
     let mut details = BTreeMap::new();
     for id in &ids {
-        let detail = eventually(&format!("image {id} is told of"), DEADLINE, async || {
+        let what = format!("image {id} is told of");
+        let detail = eventually(&what, DEADLINE, async || {
             let detail = client.detail(*id).await?;
             let told = detail["job"]["notifications"].as_array()?.clone();
             (told.len() == 1 && told[0]["state"] == "sent").then_some(detail)

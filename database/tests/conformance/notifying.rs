@@ -354,6 +354,26 @@ on_both_back_ends! {
         assert_eq!(letter.images[0].name, "cat.png");
     }
 
+    async fn a_summary_of_a_job_names_the_first_image_that_failed_else_the_first(back_end: &BackEnd) {
+        let (well, ill) = (
+            claim(back_end, mail(back_end).await).await.batch_id,
+            claim(back_end, mail(back_end).await).await.batch_id,
+        );
+        for (status, path, reason) in [(1, "/in/b.png", "NULL"), (2, "/in/c.png", "'bad'"), (2, "/in/d.png", "'worse'")] {
+            back_end.execute(&format!(
+                "INSERT INTO images (path, status, reason, batch_id) VALUES ('{path}', {status}, {reason}, {ill})"
+            )).await;
+        }
+        let summaries = back_end.database.notifications().summaries(&[ill, 4711, well]).await.unwrap();
+        let told: Vec<_> = summaries
+            .iter()
+            .map(|job| (job.batch_id, job.images_total, job.failed, &*job.name, job.reason.as_deref()))
+            .collect();
+        assert_eq!(told, [(ill, 4, 2, "c.png", Some("bad")), (well, 1, 0, "cat.png", None)]);
+        let failed = back_end.number("SELECT MIN(id) FROM images WHERE status = 2").await;
+        assert_eq!(summaries[0].image_id, failed);
+    }
+
     async fn the_backlog_of_a_channel_is_counted(back_end: &BackEnd) {
         let notifications = back_end.database.notifications();
         let (held, waiting) = (mail(back_end).await, mail(back_end).await);

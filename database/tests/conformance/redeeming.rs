@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use safelight_database::{RedeemQuery, RedeemableTask, Redeemed, Status, TaskKind, Tasks};
+use safelight_database::{Fault, RedeemQuery, RedeemableTask, Redeemed, Status, TaskKind, Tasks};
 
 use crate::back_end::{BackEnd, LONG, on_both_back_ends};
 
@@ -40,7 +40,12 @@ async fn redeem_all(back_end: &BackEnd, query: &RedeemQuery, notify: bool) -> Re
 async fn failed(back_end: &BackEnd, path: &str, fault: &str, reason: &str, seconds_ago: i64) -> i64 {
     let image = back_end.accept(path).await;
     let claim = back_end.claim(image.id).await;
-    back_end.database.tasks().fail(&claim, reason).await.unwrap();
+    back_end
+        .database
+        .tasks()
+        .fail(&claim, Fault::Bad, reason)
+        .await
+        .unwrap();
     back_end
         .execute(&format!(
             "UPDATE tasks SET fault = {fault}, ended_at = ended_at - {seconds_ago} * 1000 WHERE image_id = {}",
@@ -191,8 +196,7 @@ on_both_back_ends! {
         let claim = back_end.claim(ids[0]).await;
         back_end.execute(&format!("UPDATE tasks SET state = 1, fault = 'timeout', ended_at = available_at WHERE image_id = {}", ids[1])).await;
         let bad = back_end.claim(ids[2]).await;
-        tasks.fail(&bad, "not a picture").await.unwrap();
-        back_end.execute(&format!("UPDATE tasks SET fault = 'bad' WHERE image_id = {}", ids[2])).await;
+        tasks.fail(&bad, Fault::Bad, "not a picture").await.unwrap();
 
         let redeemed = tasks.redeem(&query, &seen, false).await.unwrap();
         assert_eq!(redeemed.tasks.iter().map(|task| task.image_id).collect::<Vec<_>>(), [ids[3]]);

@@ -3,5 +3,7 @@
 
 mod road;
 
+mod digest;
+mod dying;
 mod mail;
 mod webhook;

@@ -27,9 +27,12 @@ struct Sink {
     heard: Heard,
 }
 
+/// A status and its headers.
+type Answer = (StatusCode, &'static [(&'static str, &'static str)]);
+
 #[derive(Clone, Default)]
 struct Heard {
-    answers: Arc<Mutex<VecDeque<(StatusCode, &'static [(&'static str, &'static str)])>>>,
+    answers: Arc<Mutex<VecDeque<Answer>>>,
     calls: Arc<Mutex<Vec<Called>>>,
 }
 
@@ -41,7 +44,7 @@ struct Called {
 }
 
 impl Sink {
-    async fn start(answers: &[(StatusCode, &'static [(&'static str, &'static str)])]) -> Sink {
+    async fn start(answers: &[Answer]) -> Sink {
         let heard = Heard::default();
         heard.answers.lock().unwrap().extend(answers);
         let router = Router::new().fallback(hear).with_state(heard.clone());
