@@ -35,6 +35,21 @@ impl Service {
         }
     }
 
+    /// Another one of the same settings, which is told by `variable` to listen at `http`. Not running yet.
+    pub fn another(&self, http: SocketAddr, variable: &str, log: PathBuf) -> Self {
+        let settings = self.environment.iter().filter(|(name, _)| name != variable);
+        Self {
+            name: self.name,
+            arguments: self.arguments.clone(),
+            environment: settings.cloned().collect(),
+            log,
+            http,
+            one_core: self.one_core,
+            process: None,
+        }
+        .variable(variable, http)
+    }
+
     /// With a flag and its value.
     pub fn flag(mut self, flag: &str, value: impl ToString) -> Self {
         self.arguments.extend([flag.to_owned(), value.to_string()]);

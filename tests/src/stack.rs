@@ -255,6 +255,12 @@ impl Stack {
         self.directory.path().join("media")
     }
 
+    /// One more processor, as the first one is set up. Not running yet.
+    pub fn another_processor(&self) -> Service {
+        let log = self.directory.path().join("processor-2.log");
+        self.processor.another(address(), "PROCESSOR_LISTEN", log)
+    }
+
     /// Where uploads and outputs lie.
     pub fn store(&self) -> PathBuf {
         self.directory.path().join("store")
