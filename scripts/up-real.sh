@@ -6,7 +6,7 @@
 #
 # Everything listens on 127.0.0.1. What is stored lies below ./safelight-data/real and is found again at
 # the next start (`make clean-data` removes it). Set in the environment, each with its default below:
-# the ports, MEDIA_ROOTS, KNOWN_PEOPLE and MODELS_DIR.
+# the ports, MEDIA_ROOTS, STORAGE_URL, KNOWN_PEOPLE and MODELS_DIR; and SMTP_URL, without which mails are files.
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -21,13 +21,17 @@ nsqd_http_port=${NSQD_HTTP_PORT:-4151}
 receiver_port=${RECEIVER_PORT:-8000}
 recognizer_port=${RECOGNIZER_PORT:-50051}
 recognizer_http_port=${RECOGNIZER_HTTP_PORT:-8051}
+transformer_port=${TRANSFORMER_PORT:-50052}
+transformer_http_port=${TRANSFORMER_HTTP_PORT:-8052}
 processor_port=${PROCESSOR_PORT:-8001}
+notifier_port=${NOTIFIER_PORT:-8003}
 frontend_port=${FRONTEND_PORT:-8081}
 
 data=$root/safelight-data/real
 logs=$data/log
 samples=$root/.tools/samples
 known_people=${KNOWN_PEOPLE:-$data/known_people}
+mail_folder=${MAIL_FOLDER:-$data/mail}
 PATH=$root/.tools/bin:$PATH:/usr/sbin
 unset FRONTEND_PORT KNOWN_PEOPLE # they are given to the one program that each is meant for
 
@@ -111,14 +115,15 @@ answers() (
 for program in mariadbd mariadb-install-db mariadb nsqd nsqlookupd; do
     command -v "$program" >/dev/null || fail "$program is missing, run: make tools"
 done
-for program in safelight safelight-receiver safelight-processor safelight-recognizer safelight-frontend; do
+for program in safelight safelight-{receiver,processor,recognizer,transformer,notifier,frontend}; do
     [[ -x $programs/$program ]] || fail "$programs/$program is missing, run: make build"
 done
 for port in "$mariadb_port" "$nsqlookupd_tcp_port" "$nsqlookupd_http_port" "$nsqd_tcp_port" "$nsqd_http_port" \
-    "$receiver_port" "$recognizer_port" "$recognizer_http_port" "$processor_port" "$frontend_port"; do
+    "$receiver_port" "$recognizer_port" "$recognizer_http_port" "$transformer_port" "$transformer_http_port" \
+    "$processor_port" "$notifier_port" "$frontend_port"; do
     ! listens "$port" || fail "port $port is taken; the ports can be set in the environment, see the head of $0"
 done
-mkdir -p "$logs" "$data/nsqd" "$known_people"
+mkdir -p "$logs" "$data/nsqd" "$data/store" "$known_people"
 
 if [[ -z $(ls -A "$known_people") ]]; then
     # Somebody to recognize. The name before the underscore is the person's.
@@ -173,6 +178,7 @@ wait_for 20 answers "$nsqd_http_port" /ping
 export DATABASE_URL=mysql://safelight:$password@127.0.0.1:$mariadb_port/safelight
 export QUEUE=nsq
 export MEDIA_ROOTS=${MEDIA_ROOTS:-$samples,$known_people}
+export STORAGE_URL=${STORAGE_URL:-file://$data/store}
 
 "$programs/safelight" migrate
 
@@ -181,29 +187,44 @@ KNOWN_PEOPLE=$known_people MODELS_DIR=${MODELS_DIR:-$root/.tools/models} RECOGNI
     start recognizer "$programs/safelight-recognizer"
 wait_for 60 answers "$recognizer_http_port" /ready
 
+TRANSFORMER_LISTEN=127.0.0.1:$transformer_port TRANSFORMER_HTTP_LISTEN=127.0.0.1:$transformer_http_port \
+    start transformer "$programs/safelight-transformer"
+wait_for 30 answers "$transformer_http_port" /ready
+
 PRODUCER_ADDRESS=127.0.0.1:$nsqd_tcp_port PRODUCER_HTTP_ADDRESS=127.0.0.1:$nsqd_http_port \
     RECEIVER_LISTEN=127.0.0.1:$receiver_port \
     start receiver "$programs/safelight-receiver"
 wait_for 30 answers "$receiver_port" /ready
 
-NSQ_LOOKUP_ADDRESS=127.0.0.1:$nsqlookupd_http_port GRPC_ADDRESS=127.0.0.1:$recognizer_port \
+NSQ_LOOKUP_ADDRESS=127.0.0.1:$nsqlookupd_http_port PRODUCER_ADDRESS=127.0.0.1:$nsqd_tcp_port \
+    GRPC_ADDRESS=127.0.0.1:$recognizer_port TRANSFORMER_ADDRESS=127.0.0.1:$transformer_port \
     PROCESSOR_LISTEN=127.0.0.1:$processor_port \
     start processor "$programs/safelight-processor"
 wait_for 30 answers "$processor_port" /ready
+
+NSQ_LOOKUP_ADDRESS=127.0.0.1:$nsqlookupd_http_port NOTIFIER_LISTEN=127.0.0.1:$notifier_port \
+    MAIL_FOLDER=$mail_folder PUBLIC_URL=${PUBLIC_URL:-http://127.0.0.1:$frontend_port} \
+    start notifier "$programs/safelight-notifier"
+wait_for 30 answers "$notifier_port" /ready
 
 FRONTEND_HOST=127.0.0.1 FRONTEND_PORT=$frontend_port RECEIVER_URL=http://127.0.0.1:$receiver_port \
     start frontend "$programs/safelight-frontend"
 wait_for 30 answers "$frontend_port" /ready
 
+mails=$mail_folder
+[[ -z ${SMTP_URL:-} ]] || mails='by the mail server of SMTP_URL'
 cat <<END
 
   receiver     http://127.0.0.1:$receiver_port
   frontend     http://127.0.0.1:$frontend_port
   recognizer   127.0.0.1:$recognizer_port (gRPC)
+  transformer  127.0.0.1:$transformer_port (gRPC)
+  mails        $mails
   known people $known_people (name_1.jpg; picked up while it runs)
   logs         $logs
 
   curl -d '{"path":"$samples/obama2.jpg"}' http://127.0.0.1:$receiver_port/image/post
+  curl -F 'data=@$samples/obama2.jpg' 'http://127.0.0.1:$receiver_port/prepare?email=a@example.org'
 
 Ctrl-C stops everything.
 END

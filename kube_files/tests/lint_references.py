@@ -8,7 +8,7 @@ from manifests import containers, name, of_kind, pod, pod_labels, ports, selects
 REPLICA_LIST = re.compile(r"([a-z-]+)-(\d+)\.([a-z-]+):(\d+)")
 
 # Certificates come from whoever issues them, such as cert-manager; README.md says what is in them.
-MADE_ELSEWHERE = {"processor-tls", "recognizer-tls"}
+MADE_ELSEWHERE = {"processor-tls", "recognizer-tls", "transformer-tls"}
 
 
 def lint_references(documents):

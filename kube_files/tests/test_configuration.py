@@ -41,7 +41,7 @@ class Configuration(unittest.TestCase):
     def test_every_variable_of_the_manifests_is_one_that_a_program_reads(self):
         given = {}
         for path in KUBE_FILES.rglob("*.env*"):
-            if path.name.startswith(("config.env", "database.env")):
+            if path.name.startswith(("config.env", "database.env", "notifier.env")):
                 for line in path.read_text().splitlines():
                     if line and not line.startswith("#"):
                         given[line.partition("=")[0]] = path

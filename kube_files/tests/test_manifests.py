@@ -99,6 +99,8 @@ class Rendered(unittest.TestCase):
                 "StatefulSet/nsqlookupd",
                 "Deployment/processor",
                 "Deployment/recognizer",
+                "Deployment/transformer",
+                "Deployment/notifier",
                 "Deployment/frontend",
             }
             self.assertEqual(set(), wanted - there, overlay)
@@ -109,19 +111,62 @@ class Rendered(unittest.TestCase):
             (namespace,) = of_kind(documents, "Namespace")
             self.assertEqual("restricted", namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"])
 
-    def test_in_production_the_processor_and_the_recognizer_know_each_other_by_certificates(self):
+    def test_in_production_the_processor_and_those_it_calls_know_each_other_by_certificates(self):
         deployments = {d["metadata"]["name"]: d for d in of_kind(self.overlays["production"], "Deployment")}
-        for caller, variable in (("processor", "MESH_TLS_PEER"), ("recognizer", "MESH_TLS_CLIENTS")):
-            (container,) = containers(deployments[caller])
+        for service, variable, known in (
+            ("processor", "MESH_TLS_PEER", "recognizer=recognizer,transformer=transformer"),
+            ("recognizer", "MESH_TLS_CLIENTS", "processor"),
+            ("transformer", "MESH_TLS_CLIENTS", "processor"),
+        ):
+            (container,) = containers(deployments[service])
             given = {v["name"]: v.get("value") for v in container["env"]}
             for file in ("MESH_TLS_CA", "MESH_TLS_CERT", "MESH_TLS_KEY"):
-                self.assertTrue(given[file].startswith("/tls/"), f"{caller}: {file}")
-            self.assertIn(variable, given)
+                self.assertTrue(given[file].startswith("/tls/"), f"{service}: {file}")
+            self.assertEqual(known, given[variable])
             mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
-            volumes = {volume["name"]: volume for volume in pod(deployments[caller])["volumes"]}
-            self.assertEqual(f"{caller}-tls", volumes[mounts["/tls"]]["secret"]["secretName"])
+            volumes = {volume["name"]: volume for volume in pod(deployments[service])["volumes"]}
+            self.assertEqual(f"{service}-tls", volumes[mounts["/tls"]]["secret"]["secretName"])
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
                 self.assertNotIn("grpc", container[probe], "the kubelet speaks no TLS to gRPC ports")
+
+    def test_the_store_is_written_by_two_services_read_by_three_and_the_same_to_all(self):
+        for overlay, documents in self.overlays.items():
+            (config,) = of_kind(documents, "ConfigMap")
+            self.assertEqual("file:///store", config["data"]["STORAGE_URL"])
+            written = {}
+            for workload in workloads(documents):
+                claims = {
+                    volume["name"]: volume["persistentVolumeClaim"].get("claimName")
+                    for volume in pod(workload).get("volumes", [])
+                    if "persistentVolumeClaim" in volume
+                }
+                for container in containers(workload):
+                    for mount in container.get("volumeMounts", []):
+                        if claims.get(mount["name"]) == "store":
+                            self.assertEqual("/store", mount["mountPath"], name(workload))
+                            written[name(workload)] = not mount.get("readOnly", False)
+            wanted = {
+                "StatefulSet/receiver": True,
+                "Deployment/transformer": True,
+                "Deployment/recognizer": False,
+                "Deployment/frontend": False,
+                "Deployment/notifier": False,
+            }
+            self.assertEqual(wanted, written, overlay)
+
+    def test_passwords_and_signing_keys_come_from_secrets_alone(self):
+        secret = ("MYSQL_USERPASSWORD", "DATABASE_URL", "SMTP_URL", "WEBHOOK_SECRETS")
+        for documents in self.overlays.values():
+            for config in of_kind(documents, "ConfigMap"):
+                self.assertEqual([], [key for key in secret if key in config["data"]])
+            for workload in workloads(documents):
+                for container in containers(workload):
+                    given = [v["name"] for v in container.get("env", []) if "value" in v]
+                    self.assertEqual([], [key for key in secret if key in given], name(workload))
+        (production,) = [
+            s for s in of_kind(self.overlays["production"], "Secret") if s["metadata"]["name"] == "safelight-notifier"
+        ]
+        self.assertLessEqual({"SMTP_URL", "WEBHOOK_SECRETS"}, set(production["data"]))
 
     def test_a_wrong_configuration_ends_the_migration_and_an_eviction_does_not(self):
         for documents in self.overlays.values():
@@ -221,7 +266,7 @@ MISTAKES = {
     "a probe on an unknown port name": (
         lambda c: set_at(c.container(RECEIVER), "readinessProbe", "httpGet", "port", "htp"), "no port named htp"),
     "a gRPC probe on a port that is not there": (
-        lambda c: set_at(c.container(RECOGNIZER), "livenessProbe", "grpc", "port", 50052), "no port 50052"),
+        lambda c: set_at(c.container(RECOGNIZER), "livenessProbe", "grpc", "port", 50059), "no port 50059"),
     "no readiness probe": (plant_removal("readinessProbe"), "has no readinessProbe"),
     "no probes on the sidecar": (lambda c: c.nsqd().pop("startupProbe"), "nsqd: has no startupProbe"),
     "liveness that asks for the database": (
@@ -305,6 +350,21 @@ MISTAKES = {
     "a policy with a misspelt port": (
         lambda c: set_at(c["NetworkPolicy/recognizer"], "spec", "ingress", 0, "ports", 0, "port", "gprc"),
         "processor cannot reach recognizer"),
+    "a store that is not there": (
+        lambda c: c.remove("PersistentVolumeClaim/store"), "no PersistentVolumeClaim store"),
+    "a notifier without its secrets": (
+        lambda c: c.remove("Secret/safelight-notifier"), "no secret safelight-notifier"),
+    "a policy that lets webhooks into the cluster": (
+        lambda c: c["NetworkPolicy/notifier"]["spec"]["egress"][3]["to"][0]["ipBlock"].pop("except"),
+        "notifier can be sent to 169.254.169.254"),
+    "a block that leaves half of the world out": (
+        lambda c: c["NetworkPolicy/notifier"]["spec"]["egress"][3]["to"].pop(1), "notifier cannot reach 2606:"),
+    "a closed door to the mail server": (
+        lambda c: c["NetworkPolicy/notifier"]["spec"]["egress"].pop(2), "notifier cannot reach 1.1.1.1 on 587"),
+    "a transformer that can ask for names": (
+        lambda c: set_at(c["NetworkPolicy/dns"], "spec", "podSelector", {}), "transformer can ask the DNS"),
+    "a transformer that can reach the world": (
+        lambda c: set_at(c["NetworkPolicy/transformer"], "spec", "egress", [{}]), "transformer can reach 1.1.1.1"),
     "no DNS": (lambda c: c.remove("NetworkPolicy/dns"), "cannot ask the DNS"),
     "an open namespace": (lambda c: c.remove("NetworkPolicy/default-deny"), "nothing is denied by default"),
     "a policy that opens every port": (
