@@ -24,6 +24,8 @@ pub(crate) async fn consume(mut subscription: Subscription, crew: Crew, shutdown
         };
         let delivery = tokio::select! {
             delivery = subscription.next() => delivery,
+            // A hand that only waits for messages would be kept from what the sweep finds, which stands in line for it.
+            () = tokio::time::sleep(crew.settings().sweep_interval) => continue,
             () = shutdown.triggered() => break,
         };
         let Some(delivery) = delivery else { break };

@@ -114,6 +114,20 @@ async fn work_that_no_message_brings_is_swept_up() {
     assert_eq!(road.wait_until_final(id).await.image.status, Status::Processed);
 }
 
+/// Not even where the one hand there is waits for messages.
+#[tokio::test(flavor = "multi_thread")]
+async fn work_that_no_message_brings_is_swept_up_by_a_single_hand() {
+    let mut road = Road::with_concurrency(1).await;
+    road.recognizer.start();
+    let ids = road.accept(["/announced.jpg"]).await;
+    assert_eq!(
+        road.wait_until_final(ids[0]).await.image.status,
+        Status::Processed
+    );
+    let id = road.accept_without_a_message("/forgotten.jpg").await;
+    assert_eq!(road.wait_until_final(id).await.image.status, Status::Processed);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_names_nothing_does_no_harm() {
     let mut road = Road::begin().await;

@@ -51,6 +51,11 @@ impl Found for bool {
 impl Road {
     /// A processor whose recognizer is not running yet.
     pub async fn begin() -> Self {
+        Self::with_concurrency(Settings::default().concurrency).await
+    }
+
+    /// One that works on so many images at once.
+    pub async fn with_concurrency(concurrency: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("test.db").display());
         let database = Database::connect(&url, &Options::default()).await.unwrap();
@@ -66,6 +71,7 @@ impl Road {
             .settings(mesh)
             .probe(Probe::Connect);
         let settings = Settings {
+            concurrency,
             sweep_interval: Duration::from_millis(50),
             sweep_overdue: Duration::from_millis(200),
             retry_delay: Duration::from_millis(10),
@@ -127,13 +133,21 @@ impl Road {
         ids
     }
 
-    /// Records an image whose message is lost.
+    /// Records an image whose message is lost: taken out of the outbox before the processor's relay has seen it. Where the
+    /// relay was quicker, another image is recorded.
     pub async fn accept_without_a_message(&self, path: &str) -> i64 {
-        let image = NewImage {
-            path: path.to_owned(),
-            project: None,
-        };
-        self.database.images().accept(&[image]).await.unwrap()[0].id
+        for attempt in 0.. {
+            let image = NewImage {
+                path: format!("{path}?{attempt}"),
+                project: None,
+            };
+            let id = self.database.images().accept(&[image]).await.unwrap()[0].id;
+            let entries = self.database.outbox().claim(100, DEADLINE).await.unwrap();
+            if entries.iter().any(|entry| entry.body == id.to_le_bytes()) {
+                return id;
+            }
+        }
+        unreachable!("there is always another attempt")
     }
 
     pub async fn publish(&self, bodies: &[Vec<u8>]) {

@@ -52,6 +52,18 @@ const CANDIDATES: [&[&str]; 2] = [
     ],
 ];
 
+/// Where no namespace may be made, as in a container of few rights: the network has to be kept away by others.
+const WITH_NETWORK: &[&str] = &[
+    "setpriv",
+    "--pdeathsig",
+    "KILL",
+    "--no-new-privs",
+    "--",
+    "prlimit",
+    "--core=0",
+    "--",
+];
+
 // === impl Sandbox ===
 
 impl Sandbox {
@@ -61,18 +73,27 @@ impl Sandbox {
             return Some(Self::default());
         }
         for candidate in CANDIDATES {
-            let sandbox = Self {
-                prefix: candidate.to_vec(),
-            };
-            if sandbox.works().await {
+            if let Some(sandbox) = Self::of(candidate).await {
                 return Some(sandbox);
             }
         }
         if mode == SandboxMode::Require {
             return None;
         }
-        tracing::warn!("ffmpeg runs without a sandbox: setpriv or unshare is missing, or not allowed here");
+        if let Some(sandbox) = Self::of(WITH_NETWORK).await {
+            tracing::warn!("ffmpeg can reach the network: unshare is missing, or not allowed here");
+            return Some(sandbox);
+        }
+        tracing::warn!("ffmpeg runs without a sandbox: setpriv or prlimit is missing, or not allowed here");
         Some(Self::default())
+    }
+
+    /// `None` where this one does not work.
+    async fn of(candidate: &[&'static str]) -> Option<Self> {
+        let sandbox = Self {
+            prefix: candidate.to_vec(),
+        };
+        sandbox.works().await.then_some(sandbox)
     }
 
     async fn works(&self) -> bool {
@@ -100,6 +121,19 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    #[tokio::test]
+    async fn where_no_namespace_may_be_made_the_rest_of_it_holds() {
+        let sandbox = Sandbox::of(WITH_NETWORK).await.unwrap();
+        let told = sandbox
+            .command("cat")
+            .arg("/proc/self/status")
+            .output()
+            .await
+            .unwrap();
+        let told = String::from_utf8(told.stdout).unwrap();
+        assert!(told.contains("NoNewPrivs:\t1"), "{told}");
+    }
 
     #[tokio::test]
     async fn within_there_is_no_network() {
