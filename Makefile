@@ -30,10 +30,10 @@ test: setup-build setup-test models ## Install what is missing, and run every te
 	echo "make test: $$(grep -c '^SKIPPED:' "$$log" || true) tests skipped"
 
 # What is measured is built as a release is; what the workspace depends on is built so in any case.
-bench bench-mesh bench-nsq: export CARGO_PROFILE_DEV_OPT_LEVEL := 3
-bench bench-mesh bench-nsq: export CARGO_PROFILE_DEV_DEBUG_ASSERTIONS := false
-bench bench-mesh bench-nsq: export CARGO_PROFILE_DEV_OVERFLOW_CHECKS := false
-bench bench-mesh bench-nsq: export CARGO_PROFILE_DEV_INCREMENTAL := false
+bench bench-mesh bench-nsq bench-transform: export CARGO_PROFILE_DEV_OPT_LEVEL := 3
+bench bench-mesh bench-nsq bench-transform: export CARGO_PROFILE_DEV_DEBUG_ASSERTIONS := false
+bench bench-mesh bench-nsq bench-transform: export CARGO_PROFILE_DEV_OVERFLOW_CHECKS := false
+bench bench-mesh bench-nsq bench-transform: export CARGO_PROFILE_DEV_INCREMENTAL := false
 
 .PHONY: bench
 bench: setup-build setup-test models ## Measure; each result is a line `name value unit`
@@ -46,6 +46,11 @@ bench-mesh: setup-build ## Measure the mesh beside tonic's channels and other br
 .PHONY: bench-nsq
 bench-nsq: setup-build ## Measure the NSQ client beside the Go client, on one nsqd
 	@scripts/bench-nsq.sh
+
+.PHONY: bench-transform
+bench-transform: setup-build setup-test models ## Measure what is made of pictures and films beside vips and ffmpeg
+	@scripts/apt.sh libvips-tools curl
+	$(CARGO) bench --locked --workspace --bench transform --profile dev
 
 .PHONY: fuzz
 fuzz: ## Fuzz the NSQ client for a minute a target, where cargo-fuzz is installed

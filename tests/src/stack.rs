@@ -46,6 +46,7 @@ pub struct Stack {
     pub database_url: String,
     /// Where the recognizer speaks gRPC.
     pub grpc: SocketAddr,
+    transforms: SocketAddr,
     directory: ServerDirectory,
     _alone: OwnedMutexGuard<()>,
 }
@@ -56,6 +57,7 @@ pub struct StackBuilder {
     processor: Vec<(String, String)>,
     recognizer: Vec<(String, String)>,
     recognizer_on_one_core: bool,
+    transformer_on_one_core: bool,
     mutual_tls: bool,
     mail: bool,
 }
@@ -76,6 +78,12 @@ impl StackBuilder {
     /// The recognizer gets one core, whatever the machine has.
     pub fn recognizer_on_one_core(mut self) -> Self {
         self.recognizer_on_one_core = true;
+        self
+    }
+
+    /// The transformer gets one core, whatever the machine has.
+    pub fn transformer_on_one_core(mut self) -> Self {
+        self.transformer_on_one_core = true;
         self
     }
 
@@ -155,6 +163,11 @@ impl StackBuilder {
             .variable("STORAGE_URL", &store);
         let transformer = listening(transformer, "TRANSFORMER_HTTP_LISTEN");
         let transformer = with_tls(transformer, "transformer.test");
+        let transformer = if self.transformer_on_one_core {
+            transformer.on_one_core()
+        } else {
+            transformer
+        };
         let receiver = Service::new("safelight-receiver", address(), log("receiver"))
             .variable("DATABASE_URL", &database_url)
             .variable("MEDIA_ROOTS", &media)
@@ -215,6 +228,7 @@ impl StackBuilder {
             smtp,
             database_url,
             grpc,
+            transforms,
             directory,
             _alone: alone,
         };
@@ -253,6 +267,11 @@ impl Stack {
     /// Where pictures are put.
     pub fn media(&self) -> PathBuf {
         self.directory.path().join("media")
+    }
+
+    /// Where the transformer speaks gRPC, as a URI.
+    pub fn transforms_uri(&self) -> String {
+        format!("http://{}", self.transforms)
     }
 
     /// One more processor, as the first one is set up. Not running yet.
