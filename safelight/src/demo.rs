@@ -123,7 +123,7 @@ async fn show(everything: &Everything, samples: &std::path::Path) -> anyhow::Res
 }
 
 async fn enroll(everything: &Everything, samples: &std::path::Path) -> anyhow::Result<()> {
-    let mut recognizer = RecognizerClient::new(everything.recognizer());
+    let mut recognizer = RecognizerClient::new(everything.recognizer(PATIENCE).await?);
     for (person, file) in photographs::KNOWN {
         let uri = samples.join(file).display().to_string();
         println!("known: {person} ({file})");

@@ -6,13 +6,14 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use safelight_database::{Database, DatabaseArgs};
 use safelight_frontend as frontend;
 use safelight_media::{Library, MediaArgs};
-use safelight_mesh::{MeshArgs, MeshChannel, Target};
+use safelight_mesh::{Availability, MeshArgs, MeshChannel, Target};
 use safelight_notifier::{Notifier, NotifierArgs};
 use safelight_processor::{Processor, ProcessorArgs};
 use safelight_queue::{Queue, QueueArgs};
@@ -139,9 +140,21 @@ impl Everything {
         format!("http://{}/", reachable(self.frontend))
     }
 
-    /// The way to the recognizer, as the processor has it.
-    pub(crate) fn recognizer(&self) -> MeshChannel {
-        self.recognizer.channel()
+    /// The way to the recognizer, as the processor has it, once the mesh has found it serving.
+    ///
+    /// # Errors
+    /// It was not found within `patience`, and why.
+    pub(crate) async fn recognizer(&self, patience: Duration) -> anyhow::Result<MeshChannel> {
+        let mut availability = self.recognizer.availability();
+        let found = tokio::time::timeout(patience, availability.wait_for(Availability::is_available)).await;
+        let found = matches!(found, Ok(Ok(_)));
+        ensure!(
+            found,
+            "the recognizer cannot be called after {} s: {}",
+            patience.as_secs(),
+            self.recognizer.availability().borrow().reason
+        );
+        Ok(self.recognizer.channel())
     }
 
     /// Where the state of the calls between services is shown.
