@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::columns::LONGEST_NAME;
 use crate::dialect::json_ids;
 use crate::session::{NewId as _, transaction};
+use crate::turn::{Given, json_turns, present_turn};
 use crate::{Error, Images, Status, TOPIC_IMAGES, TaskKind};
 
 /// The longest path, in bytes.
@@ -73,7 +74,9 @@ impl Images {
     /// Plain rows: half the work of the general way, for those who post one image at a time.
     async fn record_one(&self, image: &NewImage) -> Result<Recorded, Error> {
         let given_json = to_json(std::slice::from_ref(image))?;
-        transaction!(self.database, "accept", |connection| {
+        let turns = &self.database.inner.plain_turns;
+        let (recorded, given) = transaction!(self.database, "accept", |connection| {
+            let mut given = Given::default();
             let inserted = sqlx::query(concat!(insert_ignore!(), "images (path, project) VALUES (?, ?)"))
                 .bind(&image.path)
                 .bind(&image.project)
@@ -91,16 +94,19 @@ impl Images {
                 .fetch_optional(&mut *connection)
                 .await?;
                 let (id, status) = found.ok_or_else(deleted_meanwhile)?;
-                Recorded {
+                let recorded = Recorded {
                     id,
                     status,
                     own: false,
-                }
+                };
+                (recorded, given)
             } else {
                 let id = inserted.new_id();
-                sqlx::query("INSERT INTO tasks (image_id, kind) VALUES (?, ?)")
+                let present = present_turn!(connection, TaskKind::Identify);
+                sqlx::query("INSERT INTO tasks (image_id, kind, turn) VALUES (?, ?, ?)")
                     .bind(id)
                     .bind(TaskKind::Identify.as_str())
+                    .bind(turns.give(&mut given, present, image.project.as_deref()))
                     .execute(&mut *connection)
                     .await?;
                 sqlx::query("INSERT INTO outbox (topic, subject) VALUES (?, ?)")
@@ -108,21 +114,26 @@ impl Images {
                     .bind(id)
                     .execute(&mut *connection)
                     .await?;
-                Recorded {
+                let recorded = Recorded {
                     id,
                     status: Status::Pending.number(),
                     own: true,
-                }
+                };
+                (recorded, given)
             }
-        })
+        })?;
+        turns.remember(given);
+        Ok(recorded)
     }
 
     async fn record_many(&self, images: &[NewImage]) -> Result<Vec<Recorded>, Error> {
         let chunks = images.chunks(CHUNK).map(to_json).collect::<Result<Vec<_>, _>>()?;
         // By this number the call knows its own rows from those that were there.
         let call: i64 = rand::random();
+        let turns = &self.database.inner.plain_turns;
 
-        transaction!(self.database, "accept", |connection| {
+        let (rows, given) = transaction!(self.database, "accept", |connection| {
+            let mut given = Given::default();
             let mut rows: Vec<Recorded> = Vec::with_capacity(images.len());
             for given_json in &chunks {
                 sqlx::query(concat!(
@@ -158,18 +169,24 @@ impl Images {
             }
 
             let mut new = HashSet::new();
-            let written = rows
+            let written: Vec<(i64, Option<&str>)> = rows
                 .iter()
-                .filter(|row| row.own && new.insert(row.id))
-                .map(|row| row.id);
-            let written = json_ids(written);
-            if !new.is_empty() {
+                .zip(images)
+                .filter(|(row, _)| row.own && new.insert(row.id))
+                .map(|(row, image)| (row.id, image.project.as_deref()))
+                .collect();
+            if !written.is_empty() {
+                let present = present_turn!(connection, TaskKind::Identify);
+                let in_turn: Vec<(i64, i64)> = written
+                    .iter()
+                    .map(|(id, project)| (*id, turns.give(&mut given, present, *project)))
+                    .collect();
                 sqlx::query(concat!(
-                    "INSERT INTO tasks (image_id, kind) SELECT chosen_id, ? FROM ",
-                    chosen!()
+                    "INSERT INTO tasks (image_id, kind, turn) SELECT chosen_id, ?, chosen_turn FROM ",
+                    chosen_turns!()
                 ))
                 .bind(TaskKind::Identify.as_str())
-                .bind(&written)
+                .bind(json_turns(&in_turn))
                 .execute(&mut *connection)
                 .await?;
                 sqlx::query(concat!(
@@ -177,12 +194,14 @@ impl Images {
                     chosen!()
                 ))
                 .bind(TOPIC_IMAGES)
-                .bind(&written)
+                .bind(json_ids(written.iter().map(|(id, _)| *id)))
                 .execute(&mut *connection)
                 .await?;
             }
-            rows
-        })
+            (rows, given)
+        })?;
+        turns.remember(given);
+        Ok(rows)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::accept::{CHUNK, Recorded, answers, check, deleted_meanwhile, to_json}
 use crate::columns::{LONGEST_NAME, cut};
 use crate::dialect::json_ids;
 use crate::session::{NewId as _, transaction};
+use crate::turn::{json_turns, take_turns};
 use crate::{Accepted, Error, Images, NewImage, Status, TaskKind};
 
 /// What the column for addresses of mail holds.
@@ -180,16 +181,19 @@ impl Images {
                 drop_batch!(connection, batch_id);
             } else {
                 let sender_id = sender_id!(connection, sender.as_deref());
-                for ids in new.chunks(CHUNK) {
-                    let ids = json_ids(ids.iter().copied());
+                let first = take_turns!(connection, TaskKind::Prepare, sender_id, new.len());
+                let turns: Vec<(i64, i64)> = new.iter().copied().zip(first..).collect();
+                for turns in turns.chunks(CHUNK) {
+                    let ids = json_ids(turns.iter().map(|(id, _)| *id));
                     sqlx::query(concat!(
-                        "INSERT INTO tasks (image_id, kind, batch_id, sender_id) SELECT chosen_id, ?, ?, ? FROM ",
-                        chosen!()
+                        "INSERT INTO tasks (image_id, kind, batch_id, sender_id, turn) \
+                         SELECT chosen_id, ?, ?, ?, chosen_turn FROM ",
+                        chosen_turns!()
                     ))
                     .bind(TaskKind::Prepare.as_str())
                     .bind(batch_id)
                     .bind(sender_id)
-                    .bind(&ids)
+                    .bind(json_turns(turns))
                     .execute(&mut *connection)
                     .await?;
                     sqlx::query(concat!(
@@ -274,14 +278,16 @@ impl Images {
                     return Err(Error::NotFound);
                 }
                 let sender_id = sender_id!(connection, sender.as_deref());
+                let turn = take_turns!(connection, TaskKind::Prepare, sender_id, 1_usize);
                 let task = sqlx::query(
-                    "INSERT INTO tasks (image_id, kind, batch_id, sender_id, params) VALUES (?, ?, ?, ?, ?)",
+                    "INSERT INTO tasks (image_id, kind, batch_id, sender_id, params, turn) VALUES (?, ?, ?, ?, ?, ?)",
                 )
                 .bind(id)
                 .bind(TaskKind::Prepare.as_str())
                 .bind(batch_id)
                 .bind(sender_id)
                 .bind(&params)
+                .bind(turn)
                 .execute(&mut *connection)
                 .await?
                 .new_id();

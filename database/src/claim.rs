@@ -12,10 +12,7 @@ use crate::{Error, TaskKind, TaskState, Tasks};
 /// How many claims of a task may come to no orderly end. The next one finds it failed.
 pub const MAX_CLAIMS: u32 = 3;
 
-/// The most tasks that one call takes.
-const MOST_CLAIMS_AT_ONCE: u32 = 1000;
-
-const CRASHED: &str = "crashed the worker: three times the work on it never came to an end";
+pub(crate) const CRASHED: &str = "crashed the worker: three times the work on it never came to an end";
 
 /// What tells one claim of a task from every other: 16 random bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,7 +64,7 @@ pub enum ClaimOutcome {
 /// What [`Tasks::claim_due`] took.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DueClaims {
-    /// The work that is this worker's now, the longest due first.
+    /// The work that is this worker's now.
     pub claims: Vec<Claim>,
     /// The images that are failed now because their claims were used up.
     pub crashed: Vec<i64>,
@@ -75,10 +72,10 @@ pub struct DueClaims {
 
 /// A task as a claim reads it, its row locked.
 #[derive(sqlx::FromRow)]
-struct Candidate {
-    id: i64,
-    image_id: i64,
-    batch_id: Option<i64>,
+pub(crate) struct Candidate {
+    pub(crate) id: i64,
+    pub(crate) image_id: i64,
+    pub(crate) batch_id: Option<i64>,
     params: Option<String>,
     state: i64,
     not_due_for: i64,
@@ -121,15 +118,15 @@ impl Claim {
 // === impl Candidate ===
 
 impl Candidate {
-    fn is_alone(&self, kind: TaskKind) -> bool {
+    pub(crate) fn is_alone(&self, kind: TaskKind) -> bool {
         is_alone(self.batch_id, kind)
     }
 
-    fn is_used_up(&self) -> bool {
+    pub(crate) fn is_used_up(&self) -> bool {
         self.claims >= i64::from(MAX_CLAIMS)
     }
 
-    fn into_claim(
+    pub(crate) fn into_claim(
         self,
         kind: TaskKind,
         (path, name): (String, Option<String>),
@@ -165,14 +162,14 @@ macro_rules! candidate_columns {
     };
 }
 
-/// Claims the tasks of a JSON array: `task_ids`, `image_ids`.
+/// Claims the tasks of a JSON array: `task_ids`, `image_ids`. They are begun then: lane 2.
 macro_rules! mark_claimed {
     ($connection:ident, $task_ids:expr, $image_ids:expr, $token:expr, $lease:expr) => {{
         sqlx::query(concat!(
             update_chosen!(),
             "tasks",
             set_chosen!(),
-            "token = ?, claims = claims + 1, waiting_for = NULL, available_at = ",
+            "token = ?, claims = claims + 1, waiting_for = NULL, lane = 2, available_at = ",
             now!(),
             " + ?, started_at = COALESCE(started_at, ",
             now!(),
@@ -181,7 +178,7 @@ macro_rules! mark_claimed {
         ))
         .bind(&$task_ids)
         .bind($token.bytes())
-        .bind(millis($lease))
+        .bind($crate::columns::millis($lease))
         .execute(&mut *$connection)
         .await?;
         sqlx::query(concat!(
@@ -201,7 +198,7 @@ macro_rules! mark_claimed {
 /// Ends tasks that crashed their workers.
 macro_rules! mark_crashed {
     ($connection:ident, $kind:expr, $tasks:expr) => {{
-        let tasks: &[Candidate] = $tasks;
+        let tasks: &[$crate::claim::Candidate] = $tasks;
         sqlx::query(concat!(
             update_chosen!(),
             "tasks",
@@ -211,7 +208,7 @@ macro_rules! mark_crashed {
             end_chosen!()
         ))
         .bind(json_ids(tasks.iter().map(|task| task.id)))
-        .bind(CRASHED)
+        .bind($crate::claim::CRASHED)
         .execute(&mut *$connection)
         .await?;
         let (alone, others): (Vec<_>, Vec<_>) = tasks.iter().partition(|task| task.is_alone($kind));
@@ -225,7 +222,7 @@ macro_rules! mark_crashed {
                 end_chosen!()
             ))
             .bind(json_ids(alone.iter().map(|task| task.image_id)))
-            .bind(CRASHED)
+            .bind($crate::claim::CRASHED)
             .execute(&mut *$connection)
             .await?;
         }
@@ -235,6 +232,8 @@ macro_rules! mark_crashed {
         }
     }};
 }
+
+pub(crate) use {candidate_columns, mark_claimed, mark_crashed};
 
 // === impl Tasks ===
 
@@ -315,76 +314,6 @@ impl Tasks {
                     ClaimOutcome::Claimed(task.into_claim(kind, (path, name), token, lease))
                 }
             }
-        })
-    }
-
-    /// Claims up to `limit` tasks (at most 1,000) that have been due for `overdue_by` or longer, the longest
-    /// due first: the sweep for work whose message was lost, whose worker died, or whose wait is over.
-    ///
-    /// Reads and locks the rows it takes and no others, and passes over those that others are taking, so
-    /// any number of workers may call it at once.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`]: claims may have been made and will then be due again after `lease`.
-    pub async fn claim_due(
-        &self,
-        kind: TaskKind,
-        limit: u32,
-        overdue_by: Duration,
-        lease: Duration,
-    ) -> Result<DueClaims, Error> {
-        let token = Token::random();
-        transaction!(self.database, "claim_due", |connection| {
-            // Equality, range and order of one index: nothing is sorted, nothing is passed over, and the
-            // rows that are leased lie behind the end of the range.
-            let candidates: Vec<Candidate> = sqlx::query_as(concat!(
-                "SELECT ",
-                candidate_columns!(),
-                " FROM ",
-                tasks_by_due!(),
-                " WHERE kind = ? AND state = 0 AND available_at <= ",
-                now!(),
-                " - ? ORDER BY available_at, id LIMIT ?",
-                skip_locked!()
-            ))
-            .bind(kind.as_str())
-            .bind(millis(overdue_by))
-            .bind(i64::from(limit.min(MOST_CLAIMS_AT_ONCE)))
-            .fetch_all(&mut *connection)
-            .await?;
-
-            let (used_up, due): (Vec<_>, Vec<_>) = candidates.into_iter().partition(Candidate::is_used_up);
-            let crashed: Vec<i64> = used_up.iter().map(|task| task.image_id).collect();
-            if !used_up.is_empty() {
-                mark_crashed!(connection, kind, &used_up);
-            }
-
-            let mut claims = Vec::with_capacity(due.len());
-            if !due.is_empty() {
-                let task_ids = json_ids(due.iter().map(|task| task.id));
-                let image_ids = json_ids(due.iter().map(|task| task.image_id));
-                mark_claimed!(connection, task_ids, image_ids, token, lease);
-
-                let named: Vec<(i64, String, Option<String>)> = sqlx::query_as(concat!(
-                    "SELECT images.id, images.path, images.name FROM ",
-                    chosen!(),
-                    then_join!(),
-                    "images ON images.id = chosen_id"
-                ))
-                .bind(&image_ids)
-                .fetch_all(&mut *connection)
-                .await?;
-                let named: std::collections::HashMap<i64, (String, Option<String>)> = named
-                    .into_iter()
-                    .map(|(id, path, name)| (id, (path, name)))
-                    .collect();
-                for task in due {
-                    // A task's image is there as long as the task: a foreign key says so.
-                    let image = named.get(&task.image_id).cloned().ok_or(Error::NotFound)?;
-                    claims.push(task.into_claim(kind, image, token, lease));
-                }
-            }
-            DueClaims { claims, crashed }
         })
     }
 

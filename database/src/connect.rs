@@ -10,6 +10,7 @@ use sqlx::sqlite::{
 use sqlx::{Connection as _, Executor as _};
 
 use crate::session::reading;
+use crate::turn::PlainTurns;
 use crate::{Batches, EmbeddedQueue, Error, Images, Notifications, Outbox, People, Tasks, Uploads, migrate};
 
 /// A connection that lay idle longer than this is tried before it is used.
@@ -29,6 +30,7 @@ pub struct Database {
 pub(crate) struct Inner {
     pub(crate) backend: Backend,
     pub(crate) operation_timeout: Duration,
+    pub(crate) plain_turns: PlainTurns,
 }
 
 #[derive(Debug)]
@@ -86,6 +88,7 @@ impl Database {
         let inner = Inner {
             backend,
             operation_timeout: options.operation_timeout,
+            plain_turns: PlainTurns::default(),
         };
         Ok(Database {
             inner: Arc::new(inner),
@@ -109,6 +112,7 @@ impl Database {
                     inner: Arc::new(Inner {
                         backend,
                         operation_timeout,
+                        plain_turns: PlainTurns::default(),
                     }),
                 })
             }

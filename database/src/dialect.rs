@@ -36,11 +36,18 @@ macro_rules! mysql {
                 "INSERT IGNORE INTO "
             };
         }
-        /// The tasks, read by the index that a claim needs: it must not depend on the optimizer's mood.
+        /// The tasks of a kind, state and lane by when they are due: a claim must not depend on the optimizer's mood.
         #[allow(unused_macros)]
-        macro_rules! tasks_by_due {
+        macro_rules! tasks_by_lane {
             () => {
-                "tasks FORCE INDEX (tasks_kind_due)"
+                "tasks FORCE INDEX (tasks_lane)"
+            };
+        }
+        /// The tasks of a state, of whatever kind, by when they were due.
+        #[allow(unused_macros)]
+        macro_rules! tasks_by_age {
+            () => {
+                "tasks FORCE INDEX (tasks_due)"
             };
         }
         /// The notifications, read by the index that a claim needs.
@@ -57,6 +64,13 @@ macro_rules! mysql {
                 "notifications FORCE INDEX (notifications_recipient)"
             };
         }
+        /// The tasks, read by the index that tells whose turn it is.
+        #[allow(unused_macros)]
+        macro_rules! tasks_by_turn {
+            () => {
+                "tasks FORCE INDEX (tasks_turn)"
+            };
+        }
         /// The outbox, read by the index that a claim needs.
         #[allow(unused_macros)]
         macro_rules! outbox_by_due {
@@ -69,6 +83,21 @@ macro_rules! mysql {
         macro_rules! chosen {
             () => {
                 "JSON_TABLE(?, '$[*]' COLUMNS (chosen_id BIGINT PATH '$')) AS chosen"
+            };
+        }
+        /// The pairs of a JSON array as the table `chosen (chosen_id, chosen_turn)`. One parameter.
+        #[allow(unused_macros)]
+        macro_rules! chosen_turns {
+            () => {
+                "JSON_TABLE(?, '$[*]' COLUMNS (chosen_id BIGINT PATH '$[0]', chosen_turn BIGINT PATH '$[1]')) AS chosen"
+            };
+        }
+        /// Takes a sender's next turns of a kind: sender, kind, present turn, number, present turn, number.
+        #[allow(unused_macros)]
+        macro_rules! take_turns_of_sender {
+            () => {
+                "INSERT INTO turns (sender_id, kind, next_turn) VALUES (?, ?, ? + ?) \
+                 ON DUPLICATE KEY UPDATE next_turn = GREATEST(next_turn, ?) + ?"
             };
         }
         /// Joins what follows to what stands before, in this order.
@@ -160,9 +189,21 @@ macro_rules! sqlite {
             };
         }
         #[allow(unused_macros)]
-        macro_rules! tasks_by_due {
+        macro_rules! tasks_by_lane {
             () => {
-                "tasks INDEXED BY tasks_kind_due"
+                "tasks INDEXED BY tasks_lane"
+            };
+        }
+        #[allow(unused_macros)]
+        macro_rules! tasks_by_age {
+            () => {
+                "tasks INDEXED BY tasks_due"
+            };
+        }
+        #[allow(unused_macros)]
+        macro_rules! tasks_by_turn {
+            () => {
+                "tasks INDEXED BY tasks_turn"
             };
         }
         #[allow(unused_macros)]
@@ -187,6 +228,19 @@ macro_rules! sqlite {
         macro_rules! chosen {
             () => {
                 "(SELECT value AS chosen_id FROM json_each(?)) AS chosen"
+            };
+        }
+        #[allow(unused_macros)]
+        macro_rules! chosen_turns {
+            () => {
+                "(SELECT value ->> 0 AS chosen_id, value ->> 1 AS chosen_turn FROM json_each(?)) AS chosen"
+            };
+        }
+        #[allow(unused_macros)]
+        macro_rules! take_turns_of_sender {
+            () => {
+                "INSERT INTO turns (sender_id, kind, next_turn) VALUES (?, ?, ? + ?) \
+                 ON CONFLICT (sender_id, kind) DO UPDATE SET next_turn = MAX(next_turn, ?) + ?"
             };
         }
         #[allow(unused_macros)]

@@ -7,6 +7,7 @@ use crate::faces::record_faces;
 use crate::joining::{lock_image, settle};
 use crate::outputs::record_outputs;
 use crate::session::{NewId as _, transaction};
+use crate::turn::take_turns;
 use crate::{Claim, Error, Fault, NewOutput, Prepared, Recognition, Tasks};
 
 /// What became of a task whose try ended without success.
@@ -162,13 +163,19 @@ impl Tasks {
                 i64::from(prepared.width),
                 i64::from(prepared.height)
             );
+            let sender_id: Option<i64> = sqlx::query_scalar("SELECT sender_id FROM tasks WHERE id = ?")
+                .bind(claim.task_id)
+                .fetch_one(&mut *connection)
+                .await?;
             for kind in &prepared.tasks {
+                let turn = take_turns!(connection, *kind, sender_id, 1_usize);
                 let new = sqlx::query(concat!(
                     insert_ignore!(),
-                    "tasks (image_id, kind, batch_id, sender_id, lane, params) \
-                     SELECT image_id, ?, batch_id, sender_id, lane % 100, params FROM tasks WHERE id = ?"
+                    "tasks (image_id, kind, batch_id, sender_id, turn, params) \
+                     SELECT image_id, ?, batch_id, sender_id, ?, params FROM tasks WHERE id = ?"
                 ))
                 .bind(kind.as_str())
+                .bind(turn)
                 .bind(claim.task_id)
                 .execute(&mut *connection)
                 .await?;
@@ -359,7 +366,8 @@ impl Tasks {
         })
     }
 
-    /// The worker is shutting down and has not finished: the task is due at once and nothing is counted.
+    /// The worker is shutting down and has not finished: the task is due at once, its turn is what it was, and nothing is
+    /// counted.
     ///
     /// # Errors
     /// [`Error::LostClaim`]: nothing was written. [`Error::Unavailable`]: the task is due when the lease
@@ -370,7 +378,7 @@ impl Tasks {
                 connection,
                 claim,
                 concat!(
-                    "token = NULL, claims = claims - 1, started_at = NULL, available_at = ",
+                    "token = NULL, claims = claims - 1, started_at = NULL, lane = 0, available_at = ",
                     now!()
                 )
             );

@@ -43,8 +43,10 @@ mod people;
 mod redeem;
 mod session;
 mod status;
+mod taking;
 mod tasks;
 mod telling;
+mod turn;
 mod uploads;
 
 pub use accept::{Accepted, NewImage};

@@ -27,11 +27,9 @@ pub struct RedeemQuery {
 }
 
 /// A place among the failed tasks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RedeemPosition {
-    /// The kinds that are still to be looked at, this one included; never empty.
-    kinds: Vec<TaskKind>,
-    /// The last one that was seen of this kind.
+    /// The last one that was seen.
     available_at: i64,
     id: i64,
 }
@@ -76,6 +74,7 @@ pub struct Redeemed {
 struct Row {
     id: i64,
     image_id: i64,
+    kind: String,
     batch_id: Option<i64>,
     fault: Option<String>,
     reason: Option<String>,
@@ -87,7 +86,7 @@ struct Row {
 macro_rules! row_columns {
     () => {
         concat!(
-            "tasks.id, tasks.image_id, tasks.batch_id, tasks.fault, tasks.reason, tasks.available_at, ",
+            "tasks.id, tasks.image_id, tasks.kind, tasks.batch_id, tasks.fault, tasks.reason, tasks.available_at, ",
             now!(),
             " - tasks.ended_at AS ended_ago"
         )
@@ -100,10 +99,17 @@ impl RedeemQuery {
     /// Stands among the faults for tasks of which none is known.
     pub const UNKNOWN: &str = "unknown";
 
-    /// Before the first failed task that this asks for.
+    /// Before the first failed task.
     pub fn start(&self) -> RedeemPosition {
-        let asked_for = |kind: &TaskKind| self.kinds.is_empty() || self.kinds.contains(kind);
-        RedeemPosition::before(TaskKind::ALL.into_iter().filter(asked_for).collect())
+        RedeemPosition {
+            available_at: i64::MIN,
+            id: i64::MIN,
+        }
+    }
+
+    fn takes_kind(&self, row: &Row) -> bool {
+        row.kind()
+            .is_some_and(|kind| self.kinds.is_empty() || self.kinds.contains(&kind))
     }
 
     fn takes(&self, row: &Row) -> bool {
@@ -111,7 +117,10 @@ impl RedeemQuery {
             return false;
         };
         let in_time = (millis(self.older)..=millis(self.younger)).contains(&ended_ago);
-        in_time && self.takes_fault(row.fault.as_deref()) && self.takes_reason(row.reason.as_deref())
+        in_time
+            && self.takes_kind(row)
+            && self.takes_fault(row.fault.as_deref())
+            && self.takes_reason(row.reason.as_deref())
     }
 
     fn takes_fault(&self, fault: Option<&str>) -> bool {
@@ -131,45 +140,23 @@ impl RedeemQuery {
     }
 }
 
-// === impl RedeemPosition ===
-
-impl RedeemPosition {
-    fn before(kinds: Vec<TaskKind>) -> RedeemPosition {
-        RedeemPosition {
-            kinds,
-            available_at: i64::MIN,
-            id: i64::MIN,
-        }
-    }
-
-    /// After these rows of the kind: in the same one where they fill a page, else in the next, if there is one.
-    fn after(&self, rows: &[Row]) -> Option<RedeemPosition> {
-        match rows.last() {
-            Some(last) if rows.len() == CHUNK as usize => Some(RedeemPosition {
-                kinds: self.kinds.clone(),
-                available_at: last.available_at,
-                id: last.id,
-            }),
-            _ => {
-                let rest = self.kinds.get(1..).unwrap_or_default();
-                (!rest.is_empty()).then(|| RedeemPosition::before(rest.to_vec()))
-            }
-        }
-    }
-}
-
 // === impl Row ===
 
 impl Row {
-    fn into_failed(self, kind: TaskKind) -> RedeemableTask {
-        RedeemableTask {
+    /// `None` for what a later version of this program does.
+    fn kind(&self) -> Option<TaskKind> {
+        TaskKind::ALL.into_iter().find(|kind| kind.as_str() == self.kind)
+    }
+
+    fn into_failed(self) -> Option<RedeemableTask> {
+        Some(RedeemableTask {
             id: self.id,
             image_id: self.image_id,
-            kind,
+            kind: self.kind()?,
             fault: self.fault,
             reason: self.reason,
             batch_id: self.batch_id,
-        }
+        })
     }
 }
 
@@ -183,22 +170,15 @@ impl Tasks {
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn failed(&self, query: &RedeemQuery, position: &RedeemPosition) -> Result<FailedPage, Error> {
-        let Some(&kind) = position.kinds.first() else {
-            return Ok(FailedPage {
-                tasks: Vec::new(),
-                next: None,
-            });
-        };
         let rows: Vec<Row> = reading!(self.database, "failed_tasks", |connection| {
             sqlx::query_as(concat!(
                 "SELECT ",
                 row_columns!(),
                 " FROM ",
-                tasks_by_due!(),
-                " WHERE kind = ? AND state = 2 AND available_at >= ? AND (available_at > ? OR id > ?) \
+                tasks_by_age!(),
+                " WHERE state = 2 AND available_at >= ? AND (available_at > ? OR id > ?) \
                  ORDER BY available_at, id LIMIT ?"
             ))
-            .bind(kind.as_str())
             .bind(position.available_at)
             .bind(position.available_at)
             .bind(position.id)
@@ -206,11 +186,14 @@ impl Tasks {
             .fetch_all(&mut *connection)
             .await?
         })?;
-        let next = position.after(&rows);
+        let next = rows.get(CHUNK as usize - 1).map(|last| RedeemPosition {
+            available_at: last.available_at,
+            id: last.id,
+        });
         let tasks = rows
             .into_iter()
             .filter(|row| query.takes(row))
-            .map(|row| row.into_failed(kind))
+            .filter_map(Row::into_failed)
             .collect();
         Ok(FailedPage { tasks, next })
     }
@@ -369,6 +352,7 @@ mod tests {
         Row {
             id: 1,
             image_id: 1,
+            kind: TaskKind::Identify.as_str().to_owned(),
             batch_id: None,
             fault: fault.map(str::to_owned),
             reason: Some(reason.to_owned()),

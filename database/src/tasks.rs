@@ -1,8 +1,5 @@
 //! The work on images.
 
-use std::time::Duration;
-
-use crate::columns::span;
 use crate::session::reading;
 use crate::{Database, Error, TaskKind, TaskState};
 
@@ -74,27 +71,6 @@ pub struct Backlog {
 // === impl Tasks ===
 
 impl Tasks {
-    /// How long until the next task is due, by itself or because its lease ends; zero where one is due now,
-    /// `None` where there is none.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    pub async fn next_due(&self, kind: TaskKind) -> Result<Option<Duration>, Error> {
-        let wait: Option<i64> = reading!(self.database, "next_due", |connection| {
-            sqlx::query_scalar(concat!(
-                "SELECT available_at - ",
-                now!(),
-                " FROM ",
-                tasks_by_due!(),
-                " WHERE kind = ? AND state = 0 ORDER BY available_at, id LIMIT 1"
-            ))
-            .bind(kind.as_str())
-            .fetch_optional(&mut *connection)
-            .await?
-        })?;
-        Ok(wait.map(span))
-    }
-
     /// Counts the unfinished tasks.
     ///
     /// # Errors
@@ -109,7 +85,7 @@ impl Tasks {
                 " AND token IS NOT NULL THEN 1 END), COUNT(CASE WHEN available_at > ",
                 now!(),
                 " AND token IS NULL THEN 1 END) FROM ",
-                tasks_by_due!(),
+                tasks_by_turn!(),
                 " WHERE kind = ? AND state = 0"
             ))
             .bind(kind.as_str())

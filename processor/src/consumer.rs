@@ -53,7 +53,7 @@ async fn handle(crew: &Crew, delivery: Delivery) {
     let claimed = crew
         .database()
         .tasks()
-        .claim_subject(subject, crew.kind(), crew.settings().lease)
+        .claim_next(subject, crew.kind(), crew.settings().lease)
         .await;
     let left = match claimed {
         Ok(ClaimOutcome::Claimed(claim)) => crew.work(&claim, Some(&delivery)).await,

@@ -43,14 +43,14 @@ SET @add = IF((SELECT COUNT(*) FROM information_schema.columns WHERE table_schem
      ADD CONSTRAINT images_batch FOREIGN KEY (batch_id) REFERENCES batches (id) ON DELETE CASCADE', 'DO 0');
 PREPARE add_columns FROM @add; EXECUTE add_columns; DEALLOCATE PREPARE add_columns;
 
--- lane: 0 people wait for it, 1 filled in behind; 100 more once it was claimed, so that what a claim in turn reads ends
--- before it. params: JSON. fault: why it failed, as a class (see `Fault`), for `safelight redeem`.
+-- lane: 0 people wait for it, 1 filled in behind, 2 begun already; of the first two those of the smallest turn come first.
+-- params: JSON. fault: why it failed, as a class (see `Fault`), for `safelight redeem`.
 SET @add = IF((SELECT COUNT(*) FROM information_schema.columns WHERE table_schema = DATABASE()
                AND table_name = 'tasks' AND column_name = 'batch_id') = 0,
     'ALTER TABLE tasks ADD COLUMN batch_id BIGINT NULL, ADD COLUMN sender_id BIGINT NULL,
      ADD COLUMN lane SMALLINT NOT NULL DEFAULT 0, ADD COLUMN turn BIGINT NOT NULL DEFAULT 0,
      ADD COLUMN params VARCHAR(1024) NULL, ADD COLUMN fault VARCHAR(16) NULL,
-     ADD KEY tasks_batch (batch_id, state), ADD KEY tasks_kind_due (kind, state, available_at, id),
+     ADD KEY tasks_batch (batch_id, state), ADD KEY tasks_lane (kind, state, lane, available_at, id),
      ADD KEY tasks_turn (kind, state, lane, turn, id)', 'DO 0');
 PREPARE add_columns FROM @add; EXECUTE add_columns; DEALLOCATE PREPARE add_columns;
 

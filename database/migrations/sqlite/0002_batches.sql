@@ -39,7 +39,7 @@ ALTER TABLE tasks ADD COLUMN turn BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE tasks ADD COLUMN params VARCHAR(1024) NULL;
 ALTER TABLE tasks ADD COLUMN fault VARCHAR(16) NULL;
 CREATE INDEX tasks_batch ON tasks (batch_id, state);
-CREATE INDEX tasks_kind_due ON tasks (kind, state, available_at, id);
+CREATE INDEX tasks_lane ON tasks (kind, state, lane, available_at, id);
 CREATE INDEX tasks_turn ON tasks (kind, state, lane, turn, id);
 
 CREATE TABLE outputs (

@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use safelight_database::{Database, Options, TaskKind};
+use safelight_database::{Accepted, Database, Options, TaskKind};
 use safelight_testkit::MariaDb;
 use sqlx::mysql::MySqlPool;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::back_end::{BackEnd, LONG, eventually, images};
 
-/// 1,000 due tasks, of which the first images are held by somebody, so that a claim stops after it has
-/// locked its tasks and before it has written them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_claim_locks_about_as_many_rows_as_it_takes_and_leaves_the_rest_to_others() {
+async fn a_claim_of_what_was_begun_locks_about_as_many_rows_as_it_takes() {
     let back_end = BackEnd::mysql().await;
     let accepted = back_end
         .accept_all((0..1_500).map(|number| format!("/{number}.jpg")))
@@ -20,17 +18,31 @@ async fn a_claim_locks_about_as_many_rows_as_it_takes_and_leaves_the_rest_to_oth
     let (leased, due) = accepted.split_at(500);
     back_end
         .execute(&format!(
-            "UPDATE tasks SET available_at = 1000 + id WHERE image_id >= {}",
+            "UPDATE tasks SET lane = 2, available_at = 1000 + id WHERE image_id >= {}",
             due[0].id
         ))
         .await;
     back_end
         .execute(&format!(
-            "UPDATE tasks SET available_at = 4102444800000 WHERE image_id <= {}",
+            "UPDATE tasks SET lane = 2, available_at = 4102444800000 WHERE image_id <= {}",
             leased[leased.len() - 1].id
         ))
         .await;
+    locks_what_it_takes(&back_end, due).await;
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_in_turn_locks_about_as_many_rows_as_it_takes() {
+    let back_end = BackEnd::mysql().await;
+    let accepted = back_end
+        .accept_all((0..1_000).map(|number| format!("/{number}.jpg")))
+        .await;
+    locks_what_it_takes(&back_end, &accepted).await;
+}
+
+/// 1,000 due tasks, of which the first images are held by somebody, so that a claim stops after it has
+/// locked its tasks and before it has written them. The rest is left to others.
+async fn locks_what_it_takes(back_end: &BackEnd, due: &[Accepted]) {
     let pool = MySqlPool::connect(&back_end.url).await.unwrap();
     let mut holder = pool.begin().await.unwrap();
     let hold = "SELECT id FROM images WHERE id = ? FOR UPDATE";
@@ -108,25 +120,28 @@ async fn a_claim_reads_one_index_in_its_order_and_sorts_nothing() {
     assert_eq!(claimed.claims.len(), 10);
 
     let pool = MySqlPool::connect(&url).await.unwrap();
-    let (statement, examined): (String, i64) = sqlx::query_as(
+    let statements: Vec<(String, i64)> = sqlx::query_as(
         "SELECT CONVERT(sql_text USING utf8mb4), CAST(rows_examined AS SIGNED) FROM mysql.slow_log \
-         WHERE sql_text LIKE 'SELECT id, image_id%SKIP LOCKED'",
+         WHERE sql_text LIKE 'SELECT id, image_id%SKIP LOCKED' ORDER BY start_time",
     )
-    .fetch_one(&pool)
+    .fetch_all(&pool)
     .await
     .unwrap();
-    assert!(examined <= 10, "{examined} rows were read for a claim of 10");
-
-    let plan = sqlx::raw_sql(AssertSqlSafe(format!("EXPLAIN {statement}")))
-        .fetch_one(&pool)
-        .await
-        .unwrap();
-    assert_eq!(plan.get::<String, _>("key"), "tasks_kind_due");
-    let extra: String = plan.get("Extra");
-    assert!(
-        !extra.contains("filesort") && !extra.contains("temporary"),
-        "{extra}"
-    );
+    let mut indexes = Vec::new();
+    for (statement, examined) in statements {
+        assert!(examined <= 10, "{examined} rows were read for a claim of 10");
+        let plan = sqlx::raw_sql(AssertSqlSafe(format!("EXPLAIN {statement}")))
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        indexes.push(plan.get::<String, _>("key"));
+        let extra: String = plan.get("Extra");
+        assert!(
+            !extra.contains("filesort") && !extra.contains("temporary"),
+            "{statement}: {extra}"
+        );
+    }
+    assert_eq!(indexes, ["tasks_lane", "tasks_turn"]);
 
     let scans: Vec<String> = sqlx::query_scalar(
         "SELECT CONVERT(sql_text USING utf8mb4) FROM mysql.slow_log \

@@ -18,3 +18,4 @@ mod outbox;
 mod people;
 mod queue;
 mod redeeming;
+mod turns;

@@ -120,7 +120,7 @@ async fn work_that_no_message_brings_is_swept_up() {
 /// Not even where the one hand there is waits for messages.
 #[tokio::test(flavor = "multi_thread")]
 async fn work_that_no_message_brings_is_swept_up_by_a_single_hand() {
-    let mut road = Road::with_concurrency(1).await;
+    let mut road = Road::with(|settings| settings.concurrency = 1).await;
     road.recognizer.start();
     let ids = road.accept(["/announced.jpg"]).await;
     assert_eq!(
@@ -129,6 +129,25 @@ async fn work_that_no_message_brings_is_swept_up_by_a_single_hand() {
     );
     let id = road.accept_without_a_message("/forgotten.jpg").await;
     assert_eq!(road.wait_until_final(id).await.image.status, Status::Processed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_pictures_of_one_project_hold_up_no_other() {
+    // Without the sweep, which takes turns by itself.
+    let mut road = Road::with(|settings| {
+        settings.concurrency = 1;
+        settings.sweep_overdue = Duration::from_secs(600);
+    })
+    .await;
+    let many = road.accept_of("many", 1_000).await;
+    let one = road.accept_of("one", 1).await;
+    road.recognizer.start();
+    let one = road.wait_until_final(one[0]).await;
+    let thirtieth = road.wait_until_final(many[29]).await;
+    assert!(
+        one.tasks[0].ended_at_ms < thirtieth.tasks[0].ended_at_ms,
+        "the other project's first picture was done after the thirtieth"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

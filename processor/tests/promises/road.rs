@@ -51,11 +51,11 @@ impl Found for bool {
 impl Road {
     /// A processor whose recognizer is not running yet.
     pub async fn begin() -> Self {
-        Self::with_concurrency(Settings::default().concurrency).await
+        Self::with(|_| {}).await
     }
 
-    /// One that works on so many images at once.
-    pub async fn with_concurrency(concurrency: usize) -> Self {
+    /// One with other settings.
+    pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("test.db").display());
         let database = Database::connect(&url, &Options::default()).await.unwrap();
@@ -70,8 +70,7 @@ impl Road {
         let target = Target::builder("recognizer", recognizer.uri())
             .settings(mesh)
             .probe(Probe::Connect);
-        let settings = Settings {
-            concurrency,
+        let mut settings = Settings {
             sweep_interval: Duration::from_millis(50),
             sweep_overdue: Duration::from_millis(200),
             retry_delay: Duration::from_millis(10),
@@ -80,6 +79,7 @@ impl Road {
             max_tries: 3,
             ..Settings::default()
         };
+        change(&mut settings);
         let max_tries = settings.max_tries;
         let target = target.connect().unwrap();
         let availability = target.availability();
@@ -122,11 +122,24 @@ impl Road {
 
     /// Records images and announces them.
     pub async fn accept<const N: usize>(&self, paths: [&str; N]) -> Vec<i64> {
-        let images = paths.map(|path| NewImage {
+        let image = |path: &str| NewImage {
             path: path.to_owned(),
             project: None,
-        });
-        let accepted = self.database.images().accept(&images).await.unwrap();
+        };
+        self.record(&paths.map(image)).await
+    }
+
+    /// As many images of a project.
+    pub async fn accept_of(&self, project: &str, count: usize) -> Vec<i64> {
+        let image = |number| NewImage {
+            path: format!("/{project}/{number}.jpg"),
+            project: Some(project.to_owned()),
+        };
+        self.record(&(0..count).map(image).collect::<Vec<_>>()).await
+    }
+
+    async fn record(&self, images: &[NewImage]) -> Vec<i64> {
+        let accepted = self.database.images().accept(images).await.unwrap();
         let ids: Vec<i64> = accepted.iter().map(|accepted| accepted.id).collect();
         let bodies: Vec<Bytes> = ids.iter().map(|id| encode_id(*id)).collect();
         self.queue.publish(TOPIC_IMAGES, &bodies).await.unwrap();
