@@ -53,9 +53,11 @@ pub(crate) fn compose(
     Ok(message.formatted())
 }
 
+/// The line ends of a text are lines of the mail (RFC 2045, 6.7, rule 4).
 fn part(content_type: ContentType, text: &str) -> SinglePart {
+    let lines: String = text.lines().flat_map(|line| [line, "\r\n"]).collect();
     SinglePart::builder().header(content_type).body(encoded(
-        text.as_bytes().to_vec(),
+        lines.into_bytes(),
         ContentTransferEncoding::QuotedPrintable,
     ))
 }
@@ -145,6 +147,8 @@ mod tests {
                 "{line} is not in:\n{head}"
             );
         }
+        // A long line is broken where it is long, in the middle of a word, too.
+        let body = body.replace("=\r\n", "");
         assert!(body.contains("Content-ID: <picture-3@safelight>"), "{body}");
         assert!(body.contains("cid:picture-3@safelight"), "{body}");
     }
@@ -157,6 +161,12 @@ mod tests {
             assert!(!bare.contains(['\r', '\n']), "{name:?}");
             assert!(mail.lines().all(|line| line != "."), "{name:?}");
         }
+    }
+
+    #[test]
+    fn the_lines_of_a_text_are_lines_of_the_mail() {
+        let mail = mail("cat.png");
+        assert!(!mail.contains("=0A") && !mail.contains("=0D"), "{mail}");
     }
 
     #[test]
