@@ -7,6 +7,7 @@ use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 use crate::error::MediaError;
+use crate::jpeg_scaled;
 
 /// Zeros behind the data, so that looking ahead is not running out.
 const LOOK_AHEAD: usize = 16;
@@ -23,7 +24,7 @@ pub(crate) struct Jpeg<'a> {
     pub(crate) orientation: Orientation,
     pub(crate) profile: Option<Vec<u8>>,
     progressive: bool,
-    grey: bool,
+    colors: ColorSpace,
 }
 
 // === impl Jpeg ===
@@ -45,7 +46,7 @@ impl<'a> Jpeg<'a> {
             orientation,
             profile: decoder.icc_profile(),
             progressive: info.sof.is_progressive(),
-            grey: colors == ColorSpace::Luma,
+            colors,
         })
     }
 
@@ -53,7 +54,7 @@ impl<'a> Jpeg<'a> {
     /// scans refine each other, a 16-bit coefficient for every sample.
     pub(crate) fn memory(&self) -> u64 {
         let pixels = u64::from(self.width) * u64::from(self.height);
-        let samples: u64 = if self.grey { 1 } else { 3 };
+        let samples: u64 = if self.is_grey() { 1 } else { 3 };
         if self.progressive {
             pixels * (3 + 2 * (samples + 1))
         } else {
@@ -76,7 +77,7 @@ impl<'a> Jpeg<'a> {
             self.pixels(&data)
         };
         let (width, height) = (self.width, self.height);
-        let decoded = if self.grey {
+        let decoded = if self.is_grey() {
             GrayImage::from_raw(width, height, pixels?).map(DynamicImage::ImageLuma8)
         } else {
             RgbImage::from_raw(width, height, pixels?).map(DynamicImage::ImageRgb8)
@@ -84,9 +85,27 @@ impl<'a> Jpeg<'a> {
         decoded.ok_or_else(|| MediaError::Corrupt("it holds fewer pixels than its header says".into()))
     }
 
+    /// Decodes it at so many eighths of its size: 1, 2 or 4, where it is of the usual kind. Others come at their full size.
+    pub(crate) fn decode_eighths(self, eighths: u32) -> Result<DynamicImage, MediaError> {
+        let is_usual = !self.progressive && matches!(self.colors, ColorSpace::Luma | ColorSpace::YCbCr);
+        if eighths < 8
+            && is_usual
+            && let Some(end) = end_of_data(self.bytes)
+            && let Some(decoded) = jpeg_scaled::decode(&self.bytes[..end], (self.width, self.height), eighths)
+        {
+            return Ok(decoded);
+        }
+        // Whether it is damaged is said as for whole pictures.
+        self.decode()
+    }
+
+    fn is_grey(&self) -> bool {
+        self.colors == ColorSpace::Luma
+    }
+
     fn pixels(&self, data: &[u8]) -> Result<Vec<u8>, MediaError> {
         let mut decoder = read_header(data)?;
-        let colors = if self.grey {
+        let colors = if self.is_grey() {
             ColorSpace::Luma
         } else {
             ColorSpace::RGB

@@ -8,7 +8,7 @@
 //! 3. [`ContentType`]: the kind, by the first bytes. The extension is ignored.
 //! 4. [`Sketch`]: the header. Width, height and the memory that decoding takes, before anything is decoded.
 //!
-//! What comes out is a [`Picture`]: upright, 8-bit RGB, whatever went in.
+//! What comes out is a [`Picture`]: upright, 8-bit RGB, whatever went in; or a [`Draft`], to be made smaller.
 //!
 //! ```
 //! use safelight_media::{Library, MediaArgs, MediaError};
@@ -26,6 +26,7 @@ mod beneath;
 mod content_type;
 mod error;
 mod jpeg;
+mod jpeg_scaled;
 mod library;
 mod picture;
 mod sketch;
@@ -35,6 +36,6 @@ pub use crate::args::{ConfigError, MediaArgs, NfsMount};
 pub use crate::content_type::ContentType;
 pub use crate::error::MediaError;
 pub use crate::library::{Library, MediaFile};
-pub use crate::picture::Picture;
+pub use crate::picture::{Draft, Picture};
 pub use crate::sketch::Sketch;
 pub use crate::uri::MAX_URI_CHARS;

@@ -1,5 +1,5 @@
 use image::metadata::Orientation;
-use image::{DynamicImage, RgbImage, Rgba, RgbaImage};
+use image::{DynamicImage, GenericImageView, RgbImage, Rgba, RgbaImage};
 
 /// A decoded picture: upright, 8-bit RGB.
 ///
@@ -13,6 +13,17 @@ pub struct Picture {
     /// The pixels.
     pub image: RgbImage,
     /// The ICC profile that says what colors they are; sRGB without one.
+    pub profile: Option<Vec<u8>>,
+}
+
+/// A decoded picture that a smaller one is to be made of: upright, 8 bits a channel, and still transparent where it was.
+///
+/// Grey, palette, CMYK and 16-bit pictures are converted as for a [`Picture`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft {
+    /// `ImageRgba8` where something shows through, else `ImageRgb8`.
+    pub image: DynamicImage,
+    /// As [`Picture::profile`].
     pub profile: Option<Vec<u8>>,
 }
 
@@ -44,6 +55,32 @@ impl Picture {
     /// Height in pixels.
     pub fn height(&self) -> u32 {
         self.image.height()
+    }
+}
+
+// === impl Draft ===
+
+impl Draft {
+    pub(crate) fn new(decoded: DynamicImage, orientation: Orientation, profile: Option<Vec<u8>>) -> Self {
+        let mut image = if shows_through(&decoded) {
+            DynamicImage::ImageRgba8(decoded.into_rgba8())
+        } else {
+            DynamicImage::ImageRgb8(decoded.into_rgb8())
+        };
+        image.apply_orientation(orientation);
+        Self {
+            image,
+            profile: profile.filter(|profile| is_of_rgb(profile)),
+        }
+    }
+}
+
+/// Many a picture has an alpha channel and nothing in it.
+fn shows_through(image: &DynamicImage) -> bool {
+    match image {
+        DynamicImage::ImageRgba8(image) => image.pixels().any(|pixel| pixel.0[3] != u8::MAX),
+        image if image.color().has_alpha() => image.pixels().any(|(_, _, pixel)| pixel.0[3] != u8::MAX),
+        _ => false,
     }
 }
 

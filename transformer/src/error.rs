@@ -14,6 +14,9 @@ pub enum TransformError {
     /// The film.
     #[error("the film cannot be worked on: {0}")]
     Film(String),
+    /// The film, or the work on it, is over a limit.
+    #[error("the film cannot be worked on: {0}")]
+    FilmLimit(String),
     /// It is no medium of any kind that is opened.
     #[error("the file is neither a picture nor a film")]
     NoMedium,

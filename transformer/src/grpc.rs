@@ -98,13 +98,16 @@ fn output_message(output: Output) -> proto::Output {
     }
 }
 
-// The code tells the caller what to do, as the recognizer's: INVALID_ARGUMENT and NOT_FOUND are about the medium and
-// final, ABORTED and INTERNAL may be tried again, RESOURCE_EXHAUSTED means that nothing was begun.
+// The code tells the caller what to do, as the recognizer's: INVALID_ARGUMENT, OUT_OF_RANGE (it is over a limit) and
+// NOT_FOUND are about the medium and final, ABORTED and INTERNAL may be tried again, RESOURCE_EXHAUSTED means that nothing was begun.
 impl From<TransformError> for Status {
     fn from(error: TransformError) -> Self {
         let code = match &error {
             TransformError::Media(MediaError::Missing) => Code::NotFound,
             TransformError::Media(media) if media.is_retryable() => Code::Aborted,
+            TransformError::Media(MediaError::TooLarge { .. }) | TransformError::FilmLimit(_) => {
+                Code::OutOfRange
+            }
             TransformError::Media(_)
             | TransformError::Request(_)
             | TransformError::Film(_)

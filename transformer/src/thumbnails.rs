@@ -1,11 +1,11 @@
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder, ImageError, RgbImage};
-use safelight_media::{ContentType, Picture};
+use image::{DynamicImage, ImageEncoder, ImageError};
+use safelight_media::{ContentType, Draft};
 
 use crate::error::TransformError;
-use crate::resize::to_width;
-use crate::size::{Size, fitting};
+use crate::resize::to_size;
+use crate::size::Size;
 
 /// Of 100. Below, blocks are seen in skies.
 const JPEG_QUALITY: u8 = 80;
@@ -14,8 +14,8 @@ const JPEG_QUALITY: u8 = 80;
 ///
 /// Nothing of what came with the picture is in it, be it a place, a time or a preview, but the ICC profile that its
 /// colors need.
-pub(crate) struct Thumbnail<'a> {
-    pub(crate) size: &'a Size,
+pub(crate) struct Thumbnail {
+    pub(crate) size: Size,
     pub(crate) format: Format,
     pub(crate) width: u32,
     pub(crate) height: u32,
@@ -58,7 +58,7 @@ impl Format {
         }
     }
 
-    fn encode(self, image: &RgbImage, profile: Option<&[u8]>) -> Result<Vec<u8>, ImageError> {
+    fn encode(self, image: &DynamicImage, profile: Option<&[u8]>) -> Result<Vec<u8>, ImageError> {
         let mut bytes = Vec::new();
         match self {
             Self::Jpeg => write(
@@ -72,39 +72,45 @@ impl Format {
     }
 }
 
-fn write(mut encoder: impl ImageEncoder, image: &RgbImage, profile: Option<&[u8]>) -> Result<(), ImageError> {
+fn write(
+    mut encoder: impl ImageEncoder,
+    image: &DynamicImage,
+    profile: Option<&[u8]>,
+) -> Result<(), ImageError> {
     if let Some(profile) = profile
         && let Err(error) = encoder.set_icc_profile(profile.to_vec())
     {
         tracing::debug!(%error, "a thumbnail without the profile of its picture");
     }
     encoder.write_image(
-        image.as_raw(),
+        image.as_bytes(),
         image.width(),
         image.height(),
-        ExtendedColorType::Rgb8,
+        image.color().into(),
     )
 }
 
-/// Makes the sizes that are no larger than the picture, in the order that was asked for.
-pub(crate) fn make<'a>(
-    picture: Picture,
+/// Makes these sizes, each with the width that it gets, of a picture whose sides are `whole` in pixels, in the order that
+/// was asked for.
+pub(crate) fn make(
+    draft: Draft,
+    whole: (u32, u32),
     format: Format,
-    sizes: &'a [Size],
-) -> Result<Vec<Thumbnail<'a>>, TransformError> {
-    let Picture { mut image, profile } = picture;
-    let mut wanted: Vec<_> = fitting(sizes, image.width()).into_iter().enumerate().collect();
+    sizes: Vec<(&Size, u32)>,
+) -> Result<Vec<Thumbnail>, TransformError> {
+    let Draft { mut image, profile } = draft;
+    let mut wanted: Vec<_> = sizes.into_iter().enumerate().collect();
     // From the largest to the smallest, each out of the one before.
     wanted.sort_by_key(|(_, (_, width))| std::cmp::Reverse(*width));
     let mut made = Vec::with_capacity(wanted.len());
     for (place, (size, width)) in wanted {
-        image = to_width(&image, width);
+        image = to_size(&image, width, height_of(whole, width));
         let bytes = format.encode(&image, profile.as_deref()).map_err(|error| {
             tracing::error!(%error, "a thumbnail could not be encoded");
             TransformError::Crashed
         })?;
         let thumbnail = Thumbnail {
-            size,
+            size: size.clone(),
             format,
             width: image.width(),
             height: image.height(),
@@ -114,4 +120,24 @@ pub(crate) fn make<'a>(
     }
     made.sort_by_key(|(place, _)| *place);
     Ok(made.into_iter().map(|(_, thumbnail)| thumbnail).collect())
+}
+
+/// At least one pixel: a picture of a line stays one.
+fn height_of(whole: (u32, u32), width: u32) -> u32 {
+    let height = f64::from(whole.1) * f64::from(width) / f64::from(whole.0);
+    (height.round() as u32).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_proportions_stay_and_nothing_vanishes() {
+        assert_eq!(height_of((4000, 3000), 320), 240);
+        assert_eq!(height_of((300, 200), 120), 80);
+        assert_eq!(height_of((1000, 3), 120), 1);
+        assert_eq!(height_of((3, 1000), 1), 333);
+        assert_eq!(height_of((120, 80), 120), 80);
+    }
 }

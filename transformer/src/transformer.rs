@@ -9,7 +9,7 @@ use crate::config::{Config, NoSandbox};
 use crate::error::TransformError;
 use crate::film::{Animation, Container, Film, Films};
 use crate::size::{self, Size};
-use crate::thumbnails::{self, Format};
+use crate::thumbnails::{self, Format, Thumbnail};
 use crate::workshop::Workshop;
 
 /// Makes pictures out of media. Cheap to clone; every clone is the same.
@@ -185,11 +185,19 @@ impl Transformer {
         sizes: Vec<Size>,
     ) -> Result<Vec<Output>, TransformError> {
         size::check(&sizes)?;
-        let inner = Arc::clone(&self.inner);
-        let made = self
-            .inner
-            .workshop
-            .run(move || inner.make_thumbnails(&uri, &output, &sizes));
+        let made = async {
+            let inner = Arc::clone(&self.inner);
+            let make = move || inner.make_thumbnails(&uri, &output, &sizes);
+            let made = self.inner.workshop.run(make).await?;
+            let inner = Arc::clone(&self.inner);
+            // Not in the workshop, where the next picture is begun while the disk is waited for.
+            let put = tokio::task::spawn_blocking(move || {
+                made.into_iter()
+                    .map(|(key, thumbnail)| inner.put_thumbnail(key, &thumbnail))
+                    .collect()
+            });
+            put.await.map_err(|_| TransformError::Crashed)?
+        };
         timed("thumbnails", made).await
     }
 
@@ -255,7 +263,7 @@ impl Inner {
         uri: &str,
         output: &str,
         sizes: &[Size],
-    ) -> Result<Vec<Output>, TransformError> {
+    ) -> Result<Vec<(Key, Thumbnail)>, TransformError> {
         let output = size::key_of(output)?;
         let file = self.library.read(uri)?;
         let sketch = self.library.sketch(&file.bytes)?;
@@ -264,16 +272,20 @@ impl Inner {
         for size in sizes {
             size.key(&output, format.ending())?;
         }
-        let picture = sketch.decode()?;
-        thumbnails::make(picture, format, sizes)?
+        let whole = (sketch.width(), sketch.height());
+        let fitting = size::fitting(sizes, whole.0);
+        let widest = fitting.iter().map(|(_, width)| *width).max();
+        let draft = sketch.draft(widest.unwrap_or(whole.0))?;
+        thumbnails::make(draft, whole, format, fitting)?
             .into_iter()
-            .map(|thumbnail| {
-                let key = thumbnail.size.key(&output, format.ending())?;
-                let size = (thumbnail.width, thumbnail.height);
-                let role = &thumbnail.size.role;
-                self.put(role, key, thumbnail.format.mime(), size, &thumbnail.bytes)
-            })
+            .map(|thumbnail| Ok((thumbnail.size.key(&output, format.ending())?, thumbnail)))
             .collect()
+    }
+
+    fn put_thumbnail(&self, key: Key, thumbnail: &Thumbnail) -> Result<Output, TransformError> {
+        let size = (thumbnail.width, thumbnail.height);
+        let content_type = thumbnail.format.mime();
+        self.put(&thumbnail.size.role, key, content_type, size, &thumbnail.bytes)
     }
 
     fn put(

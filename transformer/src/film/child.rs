@@ -26,8 +26,9 @@ pub(super) struct Task {
 /// What came of it.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// It ended by itself: with this output, or with the last line of what it complained of.
-    Well(Vec<u8>),
+    /// It ended by itself: with this output and what it complained of all the same.
+    Well(Vec<u8>, String),
+    /// It ended by itself: with the last line of what it complained of.
     Badly(String),
     /// It wrote more than it may, and was killed.
     TooMuch,
@@ -97,7 +98,7 @@ pub(super) async fn run(sandbox: &Sandbox, task: Task) -> io::Result<Ended> {
 fn judge(status: ExitStatus, output: Vec<u8>, complaints: &[u8]) -> Ended {
     match status.signal() {
         Some(signal) => Ended::Died(signal),
-        None if status.success() => Ended::Well(output),
+        None if status.success() => Ended::Well(output, String::from_utf8_lossy(complaints).into_owned()),
         None => Ended::Badly(last_line(complaints)),
     }
 }
@@ -219,7 +220,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_it_writes_comes_back_and_what_it_complains_of_is_the_reason() {
-        assert!(matches!(ended(task("printf abc")).await, Ended::Well(output) if output == b"abc"));
+        assert!(matches!(ended(task("printf abc")).await, Ended::Well(output, _) if output == b"abc"));
         let complaint = "echo first >&2; echo '[mov @ 0x55d] [x] file:/dev/stdin: no such thing' >&2; exit 3";
         assert!(matches!(ended(task(complaint)).await, Ended::Badly(reason) if reason == "no such thing"));
         assert!(

@@ -53,9 +53,6 @@ const MOST_OUTPUT: usize = 64 << 20;
 /// What ffprobe tells may be so long, in bytes.
 const MOST_TOLD: usize = 1 << 20;
 
-/// How ffmpeg says that a picture is over `-max_pixels` (libavutil/imgutils.c).
-const OVER_MAX_PIXELS: &str = "exceeds specified max pixel count";
-
 // === impl Films ===
 
 impl Films {
@@ -69,14 +66,19 @@ impl Films {
     pub(crate) async fn info(&self, film: &Film) -> Result<FilmInfo, TransformError> {
         let limit = self.limits.max_bytes;
         if film.bytes > limit {
-            return Err(refused(format!(
+            return Err(over(format!(
                 "it is too large: {} bytes, at most {limit} are allowed (TRANSFORMER_MAX_FILM_BYTES)",
                 film.bytes
             )));
         }
         let args = command::probe(film.container, self.limits.bounds);
-        let told = self.run(film, "ffprobe", args, MOST_TOLD).await?;
-        probe::read(&told, self.limits.bounds.max_pixels, self.limits.max_duration_ms).map_err(refused)
+        let (told, complaints) = self.run_and_hear(film, "ffprobe", args, MOST_TOLD).await?;
+        let FilmLimits {
+            bounds,
+            max_duration_ms,
+            ..
+        } = self.limits;
+        probe::read(&told, &complaints, bounds.max_pixels, max_duration_ms)
     }
 
     /// One frame, as PNG: the first that is not black, or the one at that time.
@@ -131,6 +133,18 @@ impl Films {
         args: Vec<String>,
         most: usize,
     ) -> Result<Vec<u8>, TransformError> {
+        let (output, _) = self.run_and_hear(film, program, args, most).await?;
+        Ok(output)
+    }
+
+    /// Its output, and what it complained of.
+    async fn run_and_hear(
+        &self,
+        film: &Film,
+        program: &'static str,
+        args: Vec<String>,
+        most: usize,
+    ) -> Result<(Vec<u8>, String), TransformError> {
         let within = self.limits.within;
         let task = Task {
             program,
@@ -140,20 +154,19 @@ impl Films {
             within,
         };
         match child::run(&self.sandbox, task).await.map_err(cannot_run)? {
-            Ended::Well(output) => Ok(output),
+            Ended::Well(output, complaints) => Ok((output, complaints)),
             // The sandbox's way to say that there is no such program.
             Ended::Badly(_) if !is_installed(program) => Err(TransformError::NoFfmpeg),
-            Ended::Badly(reason) if reason.contains(OVER_MAX_PIXELS) => Err(refused(format!(
-                "its pictures are too large, at most {} pixels are allowed (MEDIA_MAX_PIXELS)",
-                self.limits.bounds.max_pixels
-            ))),
+            Ended::Badly(reason) if probe::is_of_size(&reason) => {
+                Err(over(probe::too_large(self.limits.bounds.max_pixels)))
+            }
             Ended::Badly(reason) => Err(refused(format!(
                 "it is damaged, or of a kind that is not opened: {reason}"
             ))),
-            Ended::TooMuch => Err(refused(format!(
+            Ended::TooMuch => Err(over(format!(
                 "what it becomes is larger than {MOST_OUTPUT} bytes"
             ))),
-            Ended::TooLong => Err(refused(format!(
+            Ended::TooLong => Err(over(format!(
                 "working on it took longer than {} seconds (TRANSFORMER_FILM_SECONDS)",
                 within.as_secs()
             ))),
@@ -172,6 +185,10 @@ impl Films {
 
 fn refused(reason: String) -> TransformError {
     TransformError::Film(reason)
+}
+
+fn over(reason: String) -> TransformError {
+    TransformError::FilmLimit(reason)
 }
 
 fn cannot_run(error: std::io::Error) -> TransformError {

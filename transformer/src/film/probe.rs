@@ -1,5 +1,7 @@
 use serde::Deserialize;
 
+use crate::error::TransformError;
+
 /// What is known of a film.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct FilmInfo {
@@ -49,15 +51,23 @@ struct Format {
 /// More streams than a film has are a trap.
 const MOST_STREAMS: usize = 64;
 
-/// Reads what ffprobe told.
+/// Reads what ffprobe told, and what it complained of meanwhile.
 ///
 /// # Errors
 /// Why it is no film to be worked on.
-pub(super) fn read(json: &[u8], max_pixels: u64, max_duration_ms: u64) -> Result<FilmInfo, String> {
-    let told: Told =
-        serde_json::from_slice(json).map_err(|_| "what is in it could not be told".to_owned())?;
+pub(super) fn read(
+    json: &[u8],
+    complaints: &str,
+    max_pixels: u64,
+    max_duration_ms: u64,
+) -> Result<FilmInfo, TransformError> {
+    let bad = |reason: String| Err(TransformError::Film(reason));
+    let over = |reason: String| Err(TransformError::FilmLimit(reason));
+    let Ok(told) = serde_json::from_slice::<Told>(json) else {
+        return bad("what is in it could not be told".to_owned());
+    };
     if told.streams.len() > MOST_STREAMS {
-        return Err(format!(
+        return over(format!(
             "it has {} streams, at most {MOST_STREAMS} are allowed",
             told.streams.len()
         ));
@@ -65,26 +75,21 @@ pub(super) fn read(json: &[u8], max_pixels: u64, max_duration_ms: u64) -> Result
     let is_film = |stream: &&Stream| {
         stream.codec_type.as_deref() == Some("video") && stream.disposition.attached_pic == 0
     };
-    let stream = told
-        .streams
-        .iter()
-        .find(is_film)
-        .ok_or("there are no pictures in it")?;
+    let Some(stream) = told.streams.iter().find(is_film) else {
+        return bad("there are no pictures in it".to_owned());
+    };
     let (width, height) = match (stream.width, stream.height) {
         (Some(width @ 1..), Some(height @ 1..)) => (width, height),
         // ffprobe does not tell a size over `-max_pixels`.
+        _ if complaints.lines().any(is_of_size) => return over(too_large(max_pixels)),
         _ => {
             let codec = stream.codec_name.as_deref().unwrap_or("an unknown codec");
-            return Err(format!(
-                "the size of its pictures ({codec}) is unknown, or over {max_pixels} pixels (MEDIA_MAX_PIXELS)"
-            ));
+            return bad(format!("the size of its pictures ({codec}) is unknown"));
         }
     };
     let pixels = u64::from(width) * u64::from(height);
     if pixels > max_pixels {
-        return Err(format!(
-            "its pictures are too large: {pixels} pixels, at most {max_pixels} are allowed (MEDIA_MAX_PIXELS)"
-        ));
+        return over(too_large(max_pixels));
     }
     let seconds = told
         .format
@@ -92,7 +97,7 @@ pub(super) fn read(json: &[u8], max_pixels: u64, max_duration_ms: u64) -> Result
     // Anything that is no time saturates to one that is refused, or to none.
     let duration_ms = seconds.map(|seconds| (seconds * 1000.0).round() as u64);
     if let Some(duration_ms) = duration_ms.filter(|&duration_ms| duration_ms > max_duration_ms) {
-        return Err(format!(
+        return over(format!(
             "it is too long: {} seconds, at most {} are allowed (TRANSFORMER_MAX_FILM_SECONDS)",
             duration_ms / 1000,
             max_duration_ms / 1000
@@ -116,13 +121,28 @@ pub(super) fn read(json: &[u8], max_pixels: u64, max_duration_ms: u64) -> Result
     })
 }
 
+/// Whether a complaint is that a picture is too large: over `-max_pixels`, or so large that no decoder takes it
+/// (libavutil/imgutils.c).
+pub(super) fn is_of_size(complaint: &str) -> bool {
+    complaint.contains("exceeds specified max pixel count")
+        || (complaint.contains("Picture size ") && complaint.ends_with(" is invalid"))
+}
+
+pub(super) fn too_large(max_pixels: u64) -> String {
+    format!("its pictures are too large, at most {max_pixels} pixels are allowed (MEDIA_MAX_PIXELS)")
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
-    fn told(streams: &str, duration: &str) -> Result<FilmInfo, String> {
+    const NO_COMPLAINT: &str = "";
+
+    fn told(streams: &str, duration: &str) -> Result<FilmInfo, TransformError> {
         let json = format!(r#"{{"streams": [{streams}], "format": {{"duration": "{duration}"}}}}"#);
-        read(json.as_bytes(), 1_000_000, 60_000)
+        read(json.as_bytes(), NO_COMPLAINT, 1_000_000, 60_000)
     }
 
     const FILM: &str = r#"{"codec_type": "video", "codec_name": "h264", "width": 640, "height": 272,
@@ -135,20 +155,18 @@ mod tests {
             height: 272,
             duration_ms: Some(10_000),
         };
-        assert_eq!(told(FILM, "10.000000"), Ok(info));
+        assert_eq!(told(FILM, "10.000000").unwrap(), info);
         let unknown = FilmInfo {
             duration_ms: None,
             ..info
         };
-        assert_eq!(told(FILM, "N/A"), Ok(unknown));
+        assert_eq!(told(FILM, "N/A").unwrap(), unknown);
         let turned = FILM.replace(
             r#""disposition""#,
             r#""side_data_list": [{"rotation": -90}], "disposition""#,
         );
-        assert_eq!(
-            told(&turned, "10.0").map(|info| (info.width, info.height)),
-            Ok((272, 640))
-        );
+        let turned = told(&turned, "10.0").unwrap();
+        assert_eq!((turned.width, turned.height), (272, 640));
     }
 
     #[test]
@@ -158,19 +176,37 @@ mod tests {
         let huge = FILM.replace("640", "8192");
         let hidden = FILM.replace("640", "0");
         let many = vec![sound; 65].join(",");
-        for (streams, duration, reason) in [
-            ("", "1", "there are no pictures in it"),
-            (sound, "1", "there are no pictures in it"),
-            (&cover, "1", "there are no pictures in it"),
-            (&huge, "1", "too large: 2228224 pixels"),
-            (&hidden, "1", "(h264) is unknown, or over"),
-            (&many, "1", "65 streams"),
-            (FILM, "61", "too long: 61 seconds, at most 60"),
-            (FILM, "inf", "too long"),
+        for (streams, duration, is_over, reason) in [
+            ("", "1", false, "there are no pictures in it"),
+            (sound, "1", false, "there are no pictures in it"),
+            (&cover, "1", false, "there are no pictures in it"),
+            (&hidden, "1", false, "(h264) is unknown"),
+            (&huge, "1", true, "too large, at most 1000000 pixels"),
+            (&many, "1", true, "65 streams"),
+            (FILM, "61", true, "too long: 61 seconds, at most 60"),
+            (FILM, "inf", true, "too long"),
         ] {
-            let refused = told(streams, duration).err().unwrap_or_default();
-            assert!(refused.contains(reason), "{reason}: {refused}");
+            let refused = told(streams, duration).unwrap_err();
+            assert!(refused.to_string().contains(reason), "{reason}: {refused}");
+            assert_eq!(
+                matches!(refused, TransformError::FilmLimit(_)),
+                is_over,
+                "{reason}"
+            );
         }
-        assert!(read(b"nonsense", 1, 1).is_err());
+        assert!(read(b"nonsense", NO_COMPLAINT, 1, 1).is_err());
+    }
+
+    #[test]
+    fn a_size_that_is_hidden_since_it_is_too_large_is_told_by_the_complaint() {
+        let json =
+            r#"{"streams": [{"codec_type": "video", "codec_name": "mjpeg", "width": 0, "height": 0}]}"#;
+        for complaint in [
+            "Picture size 8192x8192 exceeds specified max pixel count 50000000, see the documentation",
+            "Picture size 20000x20000 is invalid\n    Last message repeated 4 times",
+        ] {
+            let refused = read(json.as_bytes(), complaint, 1, 1).unwrap_err();
+            assert!(matches!(refused, TransformError::FilmLimit(_)), "{refused}");
+        }
     }
 }
