@@ -4,6 +4,9 @@
 //! is read is what cameras write: sequential, Huffman-coded, one or three components in one scan (`header`, `huffman`,
 //! `scan`). Anything else, and any doubt, is left to the decoder of whole pictures, which also says what is wrong
 //! with a picture.
+//!
+//! It is our own because the libraries in Rust that scale do not say when a picture lacks bytes: `jpeg-decoder` 0.3 fills the
+//! rest with grey and calls it done. `zune-jpeg`, which decodes whole pictures here, does not scale.
 
 mod header;
 mod huffman;
