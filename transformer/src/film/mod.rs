@@ -146,12 +146,12 @@ impl Films {
         if heard.lines().any(probe::is_of_size) {
             return over(probe::too_large(self.limits.bounds.max_pixels));
         }
-        let reason = heard.reason();
-        if reason.contains("matches no streams") {
+        if heard.lines().any(|line| line.contains("matches no streams")) {
             return no_pictures();
         }
         refused(format!(
-            "it is damaged, or of a kind that is not opened: {reason}"
+            "it is damaged, or of a kind that is not opened: {}",
+            heard.reason()
         ))
     }
 
