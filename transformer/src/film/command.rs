@@ -139,8 +139,10 @@ fn input(container: Container, bounds: Bounds) -> Vec<String> {
     ))
 }
 
+/// Lines that tell by how much they differ from the one above are smaller at the lowest level than others at the highest,
+/// and made sooner.
 fn as_png() -> Vec<String> {
-    words("-frames:v 1 -c:v png -f image2pipe pipe:1")
+    words("-frames:v 1 -c:v png -pred up -compression_level 1 -f image2pipe pipe:1")
 }
 
 fn seconds(ms: u64) -> String {
