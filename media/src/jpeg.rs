@@ -85,13 +85,17 @@ impl<'a> Jpeg<'a> {
         decoded.ok_or_else(|| MediaError::Corrupt("it holds fewer pixels than its header says".into()))
     }
 
-    /// Decodes it at so many eighths of its size: 1, 2 or 4, where it is of the usual kind. Others come at their full size.
-    pub(crate) fn decode_eighths(self, eighths: u32) -> Result<DynamicImage, MediaError> {
+    /// Decodes it for a picture `wanted` pixels wide, of this one `width` pixels wide when it is upright: smaller than it is
+    /// where that will do and it is of the usual kind.
+    pub(crate) fn decode_for(self, width: u32, wanted: u32) -> Result<DynamicImage, MediaError> {
+        let eighths = jpeg_scaled::eighths(width, wanted);
+        let fine = jpeg_scaled::is_fine(width, wanted, eighths);
         let is_usual = !self.progressive && matches!(self.colors, ColorSpace::Luma | ColorSpace::YCbCr);
         if eighths < 8
             && is_usual
             && let Some(end) = end_of_data(self.bytes)
-            && let Some(decoded) = jpeg_scaled::decode(&self.bytes[..end], (self.width, self.height), eighths)
+            && let Some(decoded) =
+                jpeg_scaled::decode(&self.bytes[..end], (self.width, self.height), eighths, fine)
         {
             return Ok(decoded);
         }

@@ -8,7 +8,6 @@ use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 use crate::content_type::ContentType;
 use crate::error::MediaError;
 use crate::jpeg::Jpeg;
-use crate::jpeg_scaled;
 use crate::picture::{Draft, Picture};
 
 /// Memory for what a header carries besides pixels: palettes, profiles, texts. In bytes.
@@ -191,10 +190,10 @@ impl<'a> Sketch<'a> {
     /// # Errors
     /// As [`Sketch::decode`].
     pub fn draft(self, width: u32) -> Result<Draft, MediaError> {
-        let eighths = jpeg_scaled::eighths(self.width(), width);
+        let whole = self.width();
         contained(|| {
             let decoded = match self.source {
-                Source::Jpeg(jpeg) => jpeg.decode_eighths(eighths)?,
+                Source::Jpeg(jpeg) => jpeg.decode_for(whole, width)?,
                 Source::Other(decoder) => DynamicImage::from_decoder(decoder).map_err(image_error)?,
             };
             Ok(Draft::new(decoded, self.orientation, self.profile))

@@ -117,11 +117,14 @@ impl Bench {
         let large = picture
             .resize_exact(width, height, FilterType::Lanczos3)
             .to_rgb8();
+        let plain = self.media.join(format!("{name}.bmp"));
+        large.save(&plain).unwrap();
         let first = self.media.join(format!("{name}-0.jpg"));
-        let file = fs::File::create(&first).unwrap();
-        image::codecs::jpeg::JpegEncoder::new_with_quality(file, 90)
-            .encode_image(&large)
-            .unwrap();
+        // As cameras write them, with colors at half the size.
+        let arguments = ["-nostdin", "-v", "error", "-y", "-i", plain.to_str().unwrap()];
+        let kind = ["-pix_fmt", "yuvj420p", "-q:v", "3", first.to_str().unwrap()];
+        run("ffmpeg", &[&arguments[..], &kind].concat());
+        fs::remove_file(plain).unwrap();
         let path = |index| self.media.join(format!("{name}-{index}.jpg"));
         for index in 1..COPIES {
             fs::copy(&first, path(index)).unwrap();

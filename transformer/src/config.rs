@@ -70,7 +70,7 @@ pub struct Config {
 /// The program does not start without a sandbox, as it was told, and there is none.
 #[derive(Debug, Error)]
 #[error(
-    "TRANSFORMER_SANDBOX: \"require\" cannot be kept, as setpriv, unshare or prlimit (util-linux) are missing or not allowed \
+    "TRANSFORMER_SANDBOX: \"require\" cannot be kept, as setpriv, choom, unshare or prlimit (util-linux) are missing or not allowed \
      here; expected auto or off, or a machine that has them"
 )]
 pub struct NoSandbox;

@@ -271,7 +271,7 @@ async fn without_ffmpeg_films_are_unimplemented_and_pictures_are_not() {
     let tools = tempfile::tempdir().unwrap();
     let boxed = tools.path().join("boxed");
     fs::create_dir(&boxed).unwrap();
-    for tool in ["setpriv", "unshare", "prlimit", "true"] {
+    for tool in ["setpriv", "choom", "unshare", "prlimit", "true"] {
         // In either of two folders, or not there.
         for folder in ["/usr/bin", "/bin"] {
             let program = Path::new(folder).join(tool);

@@ -27,14 +27,19 @@ pub(crate) fn eighths(width: u32, wanted: u32) -> u32 {
     [1, 2, 4].into_iter().find(is_enough).unwrap_or(8)
 }
 
-/// Decodes a JPEG of this size at 1, 2 or 4 eighths of it; `None` where that cannot be done, or where it may be damaged.
-/// `data` goes to its end marker.
-pub(crate) fn decode(data: &[u8], size: (u32, u32), eighths: u32) -> Option<DynamicImage> {
+/// Whether colors are needed that are as fine as the rest: at half of that there would be fewer than `wanted`.
+pub(crate) fn is_fine(width: u32, wanted: u32, eighths: u32) -> bool {
+    u64::from(width) * u64::from(eighths) / 16 < u64::from(wanted)
+}
+
+/// Decodes a JPEG of this size at 1, 2 or 4 eighths of it, colors that are coarser at no less than they are where it is to be
+/// `fine`; `None` where that cannot be done, or where it may be damaged. `data` goes to its end marker.
+pub(crate) fn decode(data: &[u8], size: (u32, u32), eighths: u32, fine: bool) -> Option<DynamicImage> {
     let header = Header::read(data)?;
     if (u32::from(header.width), u32::from(header.height)) != size {
         return None;
     }
-    let planes = scan::read(&header, eighths as usize)?;
+    let planes = scan::read(&header, eighths as usize, fine)?;
     let (width, height) = (
         (size.0 * eighths).div_ceil(8) as usize,
         (size.1 * eighths).div_ceil(8) as usize,

@@ -39,16 +39,18 @@ const NOT_NEEDED: u8 = 0xFF;
 /// A block has at most so many samples on a side.
 const MOST: usize = 8;
 
-/// Decodes the scan, with so many eighths of the samples on a side; `None` where it is damaged.
-pub(super) fn read(header: &Header<'_>, eighths: usize) -> Option<Vec<Plane>> {
+/// Decodes the scan, with so many eighths of the samples on a side, and where it is to be `fine` no fewer of the colors than
+/// there are; `None` where it is damaged.
+pub(super) fn read(header: &Header<'_>, eighths: usize, fine: bool) -> Option<Vec<Plane>> {
     let finest = header.components.first()?;
     let across = usize::from(header.width).div_ceil(8 * finest.across);
     let down = usize::from(header.height).div_ceil(8 * finest.down);
     let blocks = header.components.iter().map(|component| {
         let (steps, dc, ac) = header.tables(component)?;
-        // What is coarser than the picture is decoded less coarsely.
         let (wider, higher) = (finest.across / component.across, finest.down / component.down);
-        let side = (eighths * wider.min(higher)).min(MOST);
+        // What is coarser than the picture can be decoded less coarsely.
+        let finer = if fine { wider.min(higher) } else { 1 };
+        let side = (eighths * finer).min(MOST);
         let shift = |coarser: usize| (coarser * eighths / side).ilog2();
         let width = across * component.across * side;
         let plane = Plane {
@@ -94,7 +96,7 @@ impl<'a> Blocks<'a> {
         for ((place, step), natural) in places.iter_mut().zip(steps).zip(ZIGZAG) {
             let (line, wave) = (usize::from(natural / 8), usize::from(natural % 8));
             if line < side && wave < side {
-                *place = (f32::from(*step), (line * MOST + wave) as u8);
+                *place = (f32::from(*step), (line * side + wave) as u8);
             }
         }
         let mut waves = [[0.0; MOST]; MOST];
@@ -131,22 +133,28 @@ impl<'a> Blocks<'a> {
             for x in 0..self.component.across {
                 let left = (column * self.component.across + x) * self.side;
                 let top = (row * self.component.down + y) * self.side;
-                self.read_block(bits, top * self.plane.width + left)?;
+                let at = top * self.plane.width + left;
+                match self.side {
+                    1 => self.read_block::<1>(bits, at)?,
+                    2 => self.read_block::<2>(bits, at)?,
+                    4 => self.read_block::<4>(bits, at)?,
+                    _ => self.read_block::<MOST>(bits, at)?,
+                }
             }
         }
         Some(())
     }
 
     #[inline]
-    fn read_block(&mut self, bits: &mut Bits<'_>, at: usize) -> Option<()> {
-        let mut block = [0.0_f32; MOST * MOST];
+    fn read_block<const SIDE: usize>(&mut self, bits: &mut Bits<'_>, at: usize) -> Option<()> {
+        let mut block = [[0.0_f32; SIDE]; SIDE];
         bits.ready();
         let length = bits.symbol(self.dc)?;
         if length > 11 {
             return None;
         }
         self.before = self.before.wrapping_add(bits.value(length.into()));
-        block[0] = self.before as f32 * self.places[0].0;
+        block[0][0] = self.before as f32 * self.places[0].0;
         let mut place = 1;
         let mut is_flat = true;
         while place <= self.last {
@@ -167,7 +175,8 @@ impl<'a> Blocks<'a> {
                 bits.pass(length);
             } else {
                 is_flat = false;
-                block[usize::from(to) % (MOST * MOST)] = bits.value(length) as f32 * step;
+                let to = usize::from(to);
+                block[to / SIDE % SIDE][to % SIDE] = bits.value(length) as f32 * step;
             }
             place += 1;
         }
@@ -183,43 +192,56 @@ impl<'a> Blocks<'a> {
         if place > 64 {
             return None;
         }
-        match self.side {
-            _ if is_flat => self.fill(at, sample(block[0] / 8.0)),
-            2 => self.draw::<2>(at, &block),
-            4 => self.draw::<4>(at, &block),
-            _ => self.draw::<MOST>(at, &block),
+        let samples = if is_flat {
+            [[sample(block[0][0] / 8.0); SIDE]; SIDE]
+        } else if SIDE == 2 {
+            pairs(&block)
+        } else {
+            self.samples(&block)
+        };
+        for (line, samples) in samples.iter().enumerate() {
+            let at = at + line * self.plane.width;
+            self.plane.samples[at..at + SIDE].copy_from_slice(samples);
         }
         Some(())
     }
 
-    fn fill(&mut self, at: usize, value: u8) {
-        for line in 0..self.side {
-            let at = at + line * self.plane.width;
-            self.plane.samples[at..at + self.side].fill(value);
-        }
-    }
-
     /// Waves to samples: down the columns, and then along the lines.
     #[inline]
-    fn draw<const SIDE: usize>(&mut self, at: usize, block: &[f32; MOST * MOST]) {
-        for line in 0..SIDE {
+    fn samples<const SIDE: usize>(&self, block: &[[f32; SIDE]; SIDE]) -> [[u8; SIDE]; SIDE] {
+        let mut samples = [[0; SIDE]; SIDE];
+        for (samples, heights) in samples.iter_mut().zip(&self.waves) {
             let mut mixed = [0.0_f32; SIDE];
-            for wave in 0..SIDE {
-                for x in 0..SIDE {
-                    mixed[x] += self.waves[line][wave] * block[wave * MOST + x];
+            for (waves, height) in block.iter().zip(heights) {
+                for (mixed, wave) in mixed.iter_mut().zip(waves) {
+                    *mixed += height * wave;
                 }
             }
-            let at = at + line * self.plane.width;
-            let samples = &mut self.plane.samples[at..at + SIDE];
-            for x in 0..SIDE {
+            for (to, heights) in samples.iter_mut().zip(&self.waves) {
                 let mut value = 0.0;
-                for wave in 0..SIDE {
-                    value += self.waves[x][wave] * mixed[wave];
+                for (height, mixed) in heights.iter().zip(&mixed) {
+                    value += height * mixed;
                 }
-                samples[x] = sample(value);
+                *to = sample(value);
             }
         }
+        samples
     }
+}
+
+/// The same of a block of two by two, where all waves are equally high.
+#[inline]
+fn pairs<const SIDE: usize>(block: &[[f32; SIDE]; SIDE]) -> [[u8; SIDE]; SIDE] {
+    let mut samples = [[0; SIDE]; SIDE];
+    let (sum, difference) = (
+        [block[0][0] + block[1][0], block[0][1] + block[1][1]],
+        [block[0][0] - block[1][0], block[0][1] - block[1][1]],
+    );
+    for (samples, [mean, wave]) in samples.iter_mut().zip([sum, difference]) {
+        samples[0] = sample((mean + wave) / 8.0);
+        samples[1] = sample((mean - wave) / 8.0);
+    }
+    samples
 }
 
 fn sample(value: f32) -> u8 {

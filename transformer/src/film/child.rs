@@ -27,9 +27,9 @@ pub(super) struct Task {
 #[derive(Debug)]
 pub(super) enum Ended {
     /// It ended by itself: with this output and what it complained of all the same.
-    Well(Vec<u8>, String),
-    /// It ended by itself: with the last line of what it complained of.
-    Badly(String),
+    Well(Vec<u8>, Heard),
+    /// It ended by itself, and told why.
+    Badly(Heard),
     /// It wrote more than it may, and was killed.
     TooMuch,
     /// Its time was over, and it was killed.
@@ -38,11 +38,16 @@ pub(super) enum Ended {
     Died(i32),
 }
 
+/// What was heard of it on its way: the beginning and the end.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heard(String);
+
 /// Time to end after SIGTERM; then comes SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// So much of what it complains of is kept, from the end.
-const COMPLAINTS: usize = 4096;
+/// So much of what it tells is kept, from the beginning and from the end.
+const BEGINNING: usize = 16 << 10;
+const END: usize = 4096;
 
 /// A child with all its own. Dropped before it has ended, it is killed.
 struct Group {
@@ -73,12 +78,12 @@ pub(super) async fn run(sandbox: &Sandbox, task: Task) -> io::Result<Ended> {
         return Err(io::ErrorKind::BrokenPipe.into());
     };
     let working = async {
-        let (output, complaints) = tokio::join!(bounded(stdout, task.most), tail(stderr));
+        let (output, heard) = tokio::join!(bounded(stdout, task.most), Heard::read(stderr));
         let Some(output) = output? else {
             return Ok(Ended::TooMuch);
         };
         let status = child.wait().await?;
-        Ok(judge(status, output, &complaints?))
+        Ok(judge(status, output, heard?))
     };
     let ended = match timeout(task.within, working).await {
         Ok(ended) => ended,
@@ -95,11 +100,11 @@ pub(super) async fn run(sandbox: &Sandbox, task: Task) -> io::Result<Ended> {
     ended
 }
 
-fn judge(status: ExitStatus, output: Vec<u8>, complaints: &[u8]) -> Ended {
+fn judge(status: ExitStatus, output: Vec<u8>, heard: Heard) -> Ended {
     match status.signal() {
         Some(signal) => Ended::Died(signal),
-        None if status.success() => Ended::Well(output, String::from_utf8_lossy(complaints).into_owned()),
-        None => Ended::Badly(last_line(complaints)),
+        None if status.success() => Ended::Well(output, heard),
+        None => Ended::Badly(heard),
     }
 }
 
@@ -110,33 +115,58 @@ async fn bounded(from: impl AsyncRead + Unpin, most: usize) -> io::Result<Option
     Ok((bytes.len() <= most).then_some(bytes))
 }
 
-/// Reads to the end and keeps the last bytes.
-async fn tail(mut from: impl AsyncRead + Unpin) -> io::Result<Vec<u8>> {
-    let mut kept = Vec::new();
-    let mut buffer = [0; COMPLAINTS];
-    loop {
-        let count = from.read(&mut buffer).await?;
-        if count == 0 {
-            return Ok(kept);
-        }
-        kept.extend_from_slice(&buffer[..count]);
-        kept.drain(..kept.len().saturating_sub(COMPLAINTS));
-    }
-}
+// === impl Heard ===
 
-/// The last line that says something, without what means nothing to people: addresses in memory, and our name for the
-/// input.
-fn last_line(complaints: &[u8]) -> String {
-    let text = String::from_utf8_lossy(complaints);
-    let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty());
-    let mut line = line.unwrap_or("no reason was given");
-    while line.starts_with('[')
-        && let Some((_, rest)) = line.split_once("] ")
-    {
-        line = rest;
+impl Heard {
+    #[cfg(test)]
+    pub(super) fn of(text: &str) -> Self {
+        Self(text.to_owned())
     }
-    let line = line.strip_prefix("file:/dev/stdin: ").unwrap_or(line);
-    line.chars().filter(|c| !c.is_control()).take(200).collect()
+
+    /// Reads to the end.
+    async fn read(mut from: impl AsyncRead + Unpin) -> io::Result<Self> {
+        let mut kept = Vec::new();
+        (&mut from).take(BEGINNING as u64).read_to_end(&mut kept).await?;
+        let mut end = Vec::new();
+        let mut buffer = [0; END];
+        loop {
+            let count = from.read(&mut buffer).await?;
+            if count == 0 {
+                break;
+            }
+            end.extend_from_slice(&buffer[..count]);
+            end.drain(..end.len().saturating_sub(END));
+        }
+        if !end.is_empty() {
+            kept.push(b'\n');
+            kept.extend_from_slice(&end);
+        }
+        Ok(Self(String::from_utf8_lossy(&kept).into_owned()))
+    }
+
+    pub(super) fn lines(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.0.lines()
+    }
+
+    /// Its last complaint, without what means nothing to people: addresses in memory, and our name for the input.
+    pub(super) fn reason(&self) -> String {
+        let said = || self.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+        // Where the level of each line is told, not all of them are complaints.
+        let is_complaint = |line: &&str| {
+            ["[error] ", "[fatal] ", "[panic] "]
+                .iter()
+                .any(|level| line.contains(level))
+        };
+        let line = said().find(is_complaint).or_else(|| said().next());
+        let mut line = line.unwrap_or("no reason was given");
+        while line.starts_with('[')
+            && let Some((_, rest)) = line.split_once("] ")
+        {
+            line = rest;
+        }
+        let line = line.strip_prefix("file:/dev/stdin: ").unwrap_or(line);
+        line.chars().filter(|c| !c.is_control()).take(200).collect()
+    }
 }
 
 // === impl Group ===
@@ -222,9 +252,11 @@ mod tests {
     async fn what_it_writes_comes_back_and_what_it_complains_of_is_the_reason() {
         assert!(matches!(ended(task("printf abc")).await, Ended::Well(output, _) if output == b"abc"));
         let complaint = "echo first >&2; echo '[mov @ 0x55d] [x] file:/dev/stdin: no such thing' >&2; exit 3";
-        assert!(matches!(ended(task(complaint)).await, Ended::Badly(reason) if reason == "no such thing"));
         assert!(
-            matches!(ended(task("exit 1")).await, Ended::Badly(reason) if reason == "no reason was given")
+            matches!(ended(task(complaint)).await, Ended::Badly(heard) if heard.reason() == "no such thing")
+        );
+        assert!(
+            matches!(ended(task("exit 1")).await, Ended::Badly(heard) if heard.reason() == "no reason was given")
         );
         assert!(matches!(ended(task("kill -SEGV $$")).await, Ended::Died(11)));
     }
@@ -233,7 +265,17 @@ mod tests {
     async fn it_may_not_write_more_than_it_may_nor_drown_us_in_complaints() {
         assert!(matches!(ended(task("yes")).await, Ended::TooMuch));
         let noisy = "yes complaint | head -c 10000000 >&2; echo at last >&2; exit 1";
-        assert!(matches!(ended(task(noisy)).await, Ended::Badly(reason) if reason == "at last"));
+        let Ended::Badly(heard) = ended(task(noisy)).await else {
+            panic!("it ended well");
+        };
+        assert_eq!(heard.reason(), "at last");
+        assert!(heard.0.len() <= BEGINNING + 1 + END);
+    }
+
+    #[tokio::test]
+    async fn the_reason_is_an_error_where_levels_are_told() {
+        let told = "[info] Input\n[x @ 0x1] [error] first\n[y @ 0x2] [fatal] it is broken\n[info] Conversion failed!";
+        assert_eq!(Heard(told.to_owned()).reason(), "it is broken");
     }
 
     #[tokio::test]

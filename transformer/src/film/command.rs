@@ -84,7 +84,7 @@ pub(super) fn first_frame_not_black(container: Container, bounds: Bounds) -> Vec
     let mut args = words(&format!("-t {SEARCHED}"));
     args.extend(input(container, bounds));
     args.extend(words(
-        "-map 0:v:0 -vf \
+        "-map 0:V:0 -vf \
          blackframe=amount=0:threshold=32,metadata=select:key=lavfi.blackframe.pblack:value=98:function=less",
     ));
     args.extend(as_png());
@@ -95,7 +95,7 @@ pub(super) fn first_frame_not_black(container: Container, bounds: Bounds) -> Vec
 pub(super) fn frame_at(container: Container, bounds: Bounds, at_ms: u64) -> Vec<String> {
     let mut args = words(&format!("-ss {}", seconds(at_ms)));
     args.extend(input(container, bounds));
-    args.extend(words("-map 0:v:0"));
+    args.extend(words("-map 0:V:0"));
     args.extend(as_png());
     args
 }
@@ -121,26 +121,28 @@ fn moving(container: Container, bounds: Bounds, asked: Animation, paced: &str, f
     args.extend(input(container, bounds));
     args.push("-filter_complex".to_owned());
     args.push(format!(
-        "[0:v:0]{paced}scale=w=min({width}\\,iw):h=min({height}\\,ih):force_original_aspect_ratio=decrease:flags=lanczos,\
+        "[0:V:0]{paced}scale=w=min({width}\\,iw):h=min({height}\\,ih):force_original_aspect_ratio=decrease:flags=lanczos,\
          split[a][b];[a]palettegen=stats_mode=diff[p];[b][p]paletteuse=dither=bayer:bayer_scale=5:diff_mode=rectangle[o]"
     ));
     args.extend(words(&format!("-map [o] -frames:v {frames} -f gif pipe:1")));
     args
 }
 
-/// Options are of the input where they stand before it.
+/// Options are of the input where they stand before it. What ffmpeg says of its input is wanted, and its level beside it.
 fn input(container: Container, bounds: Bounds) -> Vec<String> {
     let (demuxer, names) = container.demuxer();
     let Bounds { max_pixels, threads } = bounds;
     words(&format!(
-        "-nostdin -hide_banner -v error -protocol_whitelist file,pipe -max_pixels {max_pixels} \
+        "-nostdin -hide_banner -nostats -v level+info -protocol_whitelist file,pipe -max_pixels {max_pixels} \
          -max_alloc {MAX_ALLOCATION} -threads {threads} -f {demuxer} -format_whitelist {names} -codec_whitelist {CODECS} \
          -an -sn -dn -i {INPUT}"
     ))
 }
 
+/// Lines that tell by how much they differ from the one above are smaller at the lowest level than others at the highest,
+/// and made sooner.
 fn as_png() -> Vec<String> {
-    words("-frames:v 1 -c:v png -f image2pipe pipe:1")
+    words("-frames:v 1 -c:v png -pred up -compression_level 1 -f image2pipe pipe:1")
 }
 
 fn seconds(ms: u64) -> String {

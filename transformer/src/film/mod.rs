@@ -13,7 +13,7 @@ mod sandbox;
 use std::fs::File;
 use std::time::Duration;
 
-use self::child::{Ended, Task};
+use self::child::{Ended, Heard, Task};
 pub use self::command::Animation;
 pub(crate) use self::command::Bounds;
 pub(crate) use self::container::Container;
@@ -64,30 +64,23 @@ impl Films {
 
     /// What there is to know of a film.
     pub(crate) async fn info(&self, film: &Film) -> Result<FilmInfo, TransformError> {
-        let limit = self.limits.max_bytes;
-        if film.bytes > limit {
-            return Err(over(format!(
-                "it is too large: {} bytes, at most {limit} are allowed (TRANSFORMER_MAX_FILM_BYTES)",
-                film.bytes
-            )));
-        }
+        self.check_bytes(film)?;
         let args = command::probe(film.container, self.limits.bounds);
-        let (told, complaints) = self.run_and_hear(film, "ffprobe", args, MOST_TOLD).await?;
+        let (told, heard) = self.run(film, "ffprobe", args, MOST_TOLD).await?;
         let FilmLimits {
             bounds,
             max_duration_ms,
             ..
         } = self.limits;
-        probe::read(&told, &complaints, bounds.max_pixels, max_duration_ms)
+        probe::read(&told, &heard, bounds.max_pixels, max_duration_ms)
     }
 
     /// One frame, as PNG: the first that is not black, or the one at that time.
     pub(crate) async fn frame(&self, film: &Film, at_ms: Option<u64>) -> Result<Vec<u8>, TransformError> {
-        self.info(film).await?;
         let bounds = self.limits.bounds;
         if let Some(at_ms) = at_ms {
             let args = command::frame_at(film.container, bounds, at_ms);
-            let frame = self.run(film, "ffmpeg", args, MOST_OUTPUT).await?;
+            let frame = self.work(film, args).await?;
             return if frame.is_empty() {
                 Err(refused("it is shorter than the time asked for".to_owned()))
             } else {
@@ -95,7 +88,7 @@ impl Films {
             };
         }
         let args = command::first_frame_not_black(film.container, bounds);
-        let frame = self.run(film, "ffmpeg", args, MOST_OUTPUT).await?;
+        let frame = self.work(film, args).await?;
         if !frame.is_empty() {
             return Ok(frame);
         }
@@ -106,10 +99,9 @@ impl Films {
 
     /// A moving picture, as GIF.
     pub(crate) async fn animation(&self, film: &Film, asked: Animation) -> Result<Vec<u8>, TransformError> {
-        self.info(film).await?;
         let bounds = self.limits.bounds;
         let args = command::animation(film.container, bounds, asked);
-        let moving = self.run(film, "ffmpeg", args, MOST_OUTPUT).await?;
+        let moving = self.work(film, args).await?;
         if !moving.is_empty() {
             return Ok(moving);
         }
@@ -119,32 +111,58 @@ impl Films {
     }
 
     async fn some(&self, film: &Film, args: Vec<String>) -> Result<Vec<u8>, TransformError> {
-        let output = self.run(film, "ffmpeg", args, MOST_OUTPUT).await?;
+        let output = self.work(film, args).await?;
         if output.is_empty() {
-            return Err(refused("there are no pictures in it".to_owned()));
+            return Err(no_pictures());
         }
         Ok(output)
     }
 
+    /// What ffmpeg makes of it. Whether it is too long is seen by what ffmpeg says meanwhile: asking ffprobe first takes as
+    /// long as a frame does.
+    async fn work(&self, film: &Film, args: Vec<String>) -> Result<Vec<u8>, TransformError> {
+        self.check_bytes(film)?;
+        let (output, heard) = self.run(film, "ffmpeg", args, MOST_OUTPUT).await?;
+        probe::check_told_duration(&heard, self.limits.max_duration_ms)?;
+        Ok(output)
+    }
+
+    fn check_bytes(&self, film: &Film) -> Result<(), TransformError> {
+        let limit = self.limits.max_bytes;
+        if film.bytes <= limit {
+            return Ok(());
+        }
+        Err(over(format!(
+            "it is too large: {} bytes, at most {limit} are allowed (TRANSFORMER_MAX_FILM_BYTES)",
+            film.bytes
+        )))
+    }
+
+    /// What is wrong with a film, by what was heard.
+    fn complaint(&self, heard: &Heard) -> TransformError {
+        if let Err(too_long) = probe::check_told_duration(heard, self.limits.max_duration_ms) {
+            return too_long;
+        }
+        if heard.lines().any(probe::is_of_size) {
+            return over(probe::too_large(self.limits.bounds.max_pixels));
+        }
+        if heard.lines().any(|line| line.contains("matches no streams")) {
+            return no_pictures();
+        }
+        refused(format!(
+            "it is damaged, or of a kind that is not opened: {}",
+            heard.reason()
+        ))
+    }
+
+    /// Its output, and what was heard of it.
     async fn run(
         &self,
         film: &Film,
         program: &'static str,
         args: Vec<String>,
         most: usize,
-    ) -> Result<Vec<u8>, TransformError> {
-        let (output, _) = self.run_and_hear(film, program, args, most).await?;
-        Ok(output)
-    }
-
-    /// Its output, and what it complained of.
-    async fn run_and_hear(
-        &self,
-        film: &Film,
-        program: &'static str,
-        args: Vec<String>,
-        most: usize,
-    ) -> Result<(Vec<u8>, String), TransformError> {
+    ) -> Result<(Vec<u8>, Heard), TransformError> {
         let within = self.limits.within;
         let task = Task {
             program,
@@ -154,15 +172,10 @@ impl Films {
             within,
         };
         match child::run(&self.sandbox, task).await.map_err(cannot_run)? {
-            Ended::Well(output, complaints) => Ok((output, complaints)),
+            Ended::Well(output, heard) => Ok((output, heard)),
             // The sandbox's way to say that there is no such program.
             Ended::Badly(_) if !is_installed(program) => Err(TransformError::NoFfmpeg),
-            Ended::Badly(reason) if probe::is_of_size(&reason) => {
-                Err(over(probe::too_large(self.limits.bounds.max_pixels)))
-            }
-            Ended::Badly(reason) => Err(refused(format!(
-                "it is damaged, or of a kind that is not opened: {reason}"
-            ))),
+            Ended::Badly(heard) => Err(self.complaint(&heard)),
             Ended::TooMuch => Err(over(format!(
                 "what it becomes is larger than {MOST_OUTPUT} bytes"
             ))),
@@ -181,6 +194,10 @@ impl Films {
             }
         }
     }
+}
+
+fn no_pictures() -> TransformError {
+    refused("there are no pictures in it".to_owned())
 }
 
 fn refused(reason: String) -> TransformError {

@@ -1,5 +1,6 @@
 use serde::Deserialize;
 
+use super::child::Heard;
 use crate::error::TransformError;
 
 /// What is known of a film.
@@ -51,13 +52,13 @@ struct Format {
 /// More streams than a film has are a trap.
 const MOST_STREAMS: usize = 64;
 
-/// Reads what ffprobe told, and what it complained of meanwhile.
+/// Reads what ffprobe told, and what was heard of it meanwhile.
 ///
 /// # Errors
 /// Why it is no film to be worked on.
 pub(super) fn read(
     json: &[u8],
-    complaints: &str,
+    heard: &Heard,
     max_pixels: u64,
     max_duration_ms: u64,
 ) -> Result<FilmInfo, TransformError> {
@@ -81,7 +82,7 @@ pub(super) fn read(
     let (width, height) = match (stream.width, stream.height) {
         (Some(width @ 1..), Some(height @ 1..)) => (width, height),
         // ffprobe does not tell a size over `-max_pixels`.
-        _ if complaints.lines().any(is_of_size) => return over(too_large(max_pixels)),
+        _ if heard.lines().any(is_of_size) => return over(too_large(max_pixels)),
         _ => {
             let codec = stream.codec_name.as_deref().unwrap_or("an unknown codec");
             return bad(format!("the size of its pictures ({codec}) is unknown"));
@@ -96,13 +97,7 @@ pub(super) fn read(
         .and_then(|format| format.duration?.parse::<f64>().ok());
     // Anything that is no time saturates to one that is refused, or to none.
     let duration_ms = seconds.map(|seconds| (seconds * 1000.0).round() as u64);
-    if let Some(duration_ms) = duration_ms.filter(|&duration_ms| duration_ms > max_duration_ms) {
-        return over(format!(
-            "it is too long: {} seconds, at most {} are allowed (TRANSFORMER_MAX_FILM_SECONDS)",
-            duration_ms / 1000,
-            max_duration_ms / 1000
-        ));
-    }
+    check_duration(duration_ms, max_duration_ms)?;
     let rotation = stream
         .side_data_list
         .iter()
@@ -121,11 +116,40 @@ pub(super) fn read(
     })
 }
 
+/// Checks what ffmpeg says of the film's duration, where it does, before it works on it (`dump_format` of
+/// libavformat/dump.c). What the film itself tells, its title and the like, is indented further.
+pub(super) fn check_told_duration(heard: &Heard, max_duration_ms: u64) -> Result<(), TransformError> {
+    let told = heard
+        .lines()
+        .find_map(|line| line.strip_prefix("[info]   Duration: "));
+    check_duration(told.and_then(duration_of), max_duration_ms)
+}
+
+/// Of `HH:MM:SS.CC`, and whatever comes behind a comma.
+fn duration_of(told: &str) -> Option<u64> {
+    let (clock, _) = told.split_once(',')?;
+    let seconds = clock.split(':').try_fold(0.0, |seconds, part| {
+        Some(60.0 * seconds + part.parse::<f64>().ok()?)
+    });
+    seconds.map(|seconds| (seconds * 1000.0_f64).round() as u64)
+}
+
+fn check_duration(duration_ms: Option<u64>, max_duration_ms: u64) -> Result<(), TransformError> {
+    match duration_ms {
+        Some(duration_ms) if duration_ms > max_duration_ms => Err(TransformError::FilmLimit(format!(
+            "it is too long: {} seconds, at most {} are allowed (TRANSFORMER_MAX_FILM_SECONDS)",
+            duration_ms / 1000,
+            max_duration_ms / 1000
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Whether a complaint is that a picture is too large: over `-max_pixels`, or so large that no decoder takes it
 /// (libavutil/imgutils.c).
 pub(super) fn is_of_size(complaint: &str) -> bool {
     complaint.contains("exceeds specified max pixel count")
-        || (complaint.contains("Picture size ") && complaint.ends_with(" is invalid"))
+        || (complaint.contains("Picture size ") && complaint.trim_end().ends_with(" is invalid"))
 }
 
 pub(super) fn too_large(max_pixels: u64) -> String {
@@ -138,11 +162,13 @@ mod tests {
 
     use super::*;
 
-    const NO_COMPLAINT: &str = "";
+    fn heard(text: &str) -> Heard {
+        Heard::of(text)
+    }
 
     fn told(streams: &str, duration: &str) -> Result<FilmInfo, TransformError> {
         let json = format!(r#"{{"streams": [{streams}], "format": {{"duration": "{duration}"}}}}"#);
-        read(json.as_bytes(), NO_COMPLAINT, 1_000_000, 60_000)
+        read(json.as_bytes(), &heard(""), 1_000_000, 60_000)
     }
 
     const FILM: &str = r#"{"codec_type": "video", "codec_name": "h264", "width": 640, "height": 272,
@@ -194,7 +220,27 @@ mod tests {
                 "{reason}"
             );
         }
-        assert!(read(b"nonsense", NO_COMPLAINT, 1, 1).is_err());
+        assert!(read(b"nonsense", &heard(""), 1, 1).is_err());
+    }
+
+    #[test]
+    fn ffmpeg_tells_the_duration_before_it_works() {
+        let check = |told: &str| check_told_duration(&heard(told), 60_000);
+        for fine in [
+            "[info]   Duration: 00:01:00.00, start: 0.000000, bitrate: 407 kb/s",
+            "[info]   Duration: N/A, bitrate: N/A",
+            "[info]     title           : \n[info]                     :   Duration: 11:00:00.00, ",
+            "",
+        ] {
+            assert!(check(fine).is_ok(), "{fine}");
+        }
+        let refused = check("[info]   Metadata:\n[info]   Duration: 10:00:00.10, start: 0.0").unwrap_err();
+        assert!(
+            refused
+                .to_string()
+                .ends_with("too long: 36000 seconds, at most 60 are allowed (TRANSFORMER_MAX_FILM_SECONDS)"),
+            "{refused}"
+        );
     }
 
     #[test]
@@ -205,7 +251,7 @@ mod tests {
             "Picture size 8192x8192 exceeds specified max pixel count 50000000, see the documentation",
             "Picture size 20000x20000 is invalid\n    Last message repeated 4 times",
         ] {
-            let refused = read(json.as_bytes(), complaint, 1, 1).unwrap_err();
+            let refused = read(json.as_bytes(), &heard(complaint), 1, 1).unwrap_err();
             assert!(matches!(refused, TransformError::FilmLimit(_)), "{refused}");
         }
     }

@@ -14,7 +14,8 @@ pub enum SandboxMode {
     Off,
 }
 
-/// What ffmpeg is started within: it has no network, gets no further rights, writes no core, and does not outlive us.
+/// What ffmpeg is started within: it has no network, gets no further rights, writes no core, does not outlive us, and is
+/// what is killed where memory runs out.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sandbox {
     /// A command that runs the command behind it.
@@ -29,6 +30,10 @@ const CANDIDATES: [&[&str]; 2] = [
         "KILL",
         "--no-new-privs",
         "--",
+        "choom",
+        "--adjust",
+        "1000",
+        "--",
         "unshare",
         "--net",
         "prlimit",
@@ -41,6 +46,10 @@ const CANDIDATES: [&[&str]; 2] = [
         "--pdeathsig",
         "KILL",
         "--no-new-privs",
+        "--",
+        "choom",
+        "--adjust",
+        "1000",
         "--",
         "unshare",
         "--user",
@@ -58,6 +67,10 @@ const WITH_NETWORK: &[&str] = &[
     "--pdeathsig",
     "KILL",
     "--no-new-privs",
+    "--",
+    "choom",
+    "--adjust",
+    "1000",
     "--",
     "prlimit",
     "--core=0",
@@ -84,7 +97,9 @@ impl Sandbox {
             tracing::warn!("ffmpeg can reach the network: unshare is missing, or not allowed here");
             return Some(sandbox);
         }
-        tracing::warn!("ffmpeg runs without a sandbox: setpriv or prlimit is missing, or not allowed here");
+        tracing::warn!(
+            "ffmpeg runs without a sandbox: setpriv, choom or prlimit is missing, or not allowed here"
+        );
         Some(Self::default())
     }
 
@@ -133,6 +148,13 @@ mod tests {
             .unwrap();
         let told = String::from_utf8(told.stdout).unwrap();
         assert!(told.contains("NoNewPrivs:\t1"), "{told}");
+        let told = sandbox
+            .command("cat")
+            .arg("/proc/self/oom_score_adj")
+            .output()
+            .await
+            .unwrap();
+        assert_eq!(String::from_utf8(told.stdout).unwrap(), "1000\n");
     }
 
     #[tokio::test]

@@ -197,13 +197,7 @@ async fn what_is_asked_for_twice_is_made_once() {
 #[tokio::test]
 async fn each_bad_film_is_answered_by_name_and_leaves_nothing() {
     require_ffmpeg!();
-    let flags = [
-        "--transformer-max-film-seconds",
-        "4",
-        "--transformer-max-film-bytes",
-        "1000000",
-    ];
-    let place = Place::with(&flags).await;
+    let place = Place::new().await;
     let whole = film(
         &place,
         "whole.mp4",
@@ -219,8 +213,6 @@ async fn each_bad_film_is_answered_by_name_and_leaves_nothing() {
     );
     let playlist = format!("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{secret}\n#EXT-X-ENDLIST\n");
     let far = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:1/a.ts\n#EXT-X-ENDLIST\n";
-    let mut padded = vec![0; 1_000_001];
-    padded[..whole.len()].copy_from_slice(&whole);
     let neither = "neither a picture nor a film";
     for (uri, reason) in [
         (place.picture("upload.mp4", playlist.as_bytes()), neither),
@@ -247,15 +239,15 @@ async fn each_bad_film_is_answered_by_name_and_leaves_nothing() {
             place.picture("both.mp4", &[b"\0\0\0\x20ftypisom", playlist.as_bytes()].concat()),
             "it is damaged",
         ),
-        (place.picture("large.mp4", &padded), "too large: 1000001 bytes"),
+        // A box of a film that has none in it.
         (
-            film(
-                &place,
-                "long.mp4",
-                "testsrc=s=64x48:r=10:d=5",
-                &["-pix_fmt", "yuv420p"],
-            ),
-            "too long: 5 seconds, at most 4",
+            place.picture("trackless.mp4", &without_frames(&whole)),
+            "there are no pictures in it",
+        ),
+        // Protocols are no names of files.
+        (
+            place.picture("protocol.mp4", b"concat:/etc/passwd|http://127.0.0.1:1/a.ts"),
+            neither,
         ),
         (
             film(&place, "sound.mp4", "sine=d=1", &["-c:a", "aac"]),
@@ -292,6 +284,133 @@ async fn each_bad_film_is_answered_by_name_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn each_film_over_a_limit_is_answered_by_name_and_leaves_nothing() {
+    require_ffmpeg!();
+    let place = Place::with(&["--transformer-max-film-bytes", "1000000"]).await;
+    let whole = clip(&place);
+    let mut padded = vec![0; 1_000_001];
+    let bytes = fs::read(whole).unwrap();
+    padded[..bytes.len()].copy_from_slice(&bytes);
+    for (uri, reason) in [
+        (place.picture("large.mp4", &padded), "too large: 1000001 bytes"),
+        // Of five frames, the last of which comes after ten hours.
+        (
+            film(
+                &place,
+                "long.mp4",
+                "testsrc=s=64x48:r=10:d=0.5,setpts='if(eq(N,4),36000/TB,PTS)'",
+                &["-vsync", "vfr", "-pix_fmt", "yuv420p"],
+            ),
+            "too long: 36000 seconds, at most 14400",
+        ),
+        (
+            place.picture("huge.avi", &claiming(&place, 20_000, 20_000)),
+            "its pictures are too large, at most 50000000 pixels",
+        ),
+    ] {
+        for refused in [
+            place.probe(&uri).await.map(drop).unwrap_err(),
+            place.frame(&uri, None).await.map(drop).unwrap_err(),
+            place.gif(&uri, None, None).await.map(drop).unwrap_err(),
+        ] {
+            assert_eq!(refused.code(), Code::OutOfRange, "{uri}: {refused}");
+            assert!(refused.message().contains(reason), "{uri}: {refused}");
+        }
+    }
+    assert!(!place.path("store/output").exists());
+}
+
+#[tokio::test]
+async fn a_film_of_hours_within_the_limits_takes_no_longer_than_another() {
+    require_ffmpeg!();
+    let place = Place::with(&["--transformer-max-film-seconds", "100000"]).await;
+    let sparse = film(
+        &place,
+        "long.mp4",
+        "testsrc=s=64x48:r=10:d=0.5,setpts='if(eq(N,4),36000/TB,PTS)'",
+        &["-vsync", "vfr", "-pix_fmt", "yuv420p"],
+    );
+    // 360,000 frames, where it is filled up to its end.
+    let output = place.gif(&sparse, None, None).await.unwrap();
+    assert!(animation(&place.stored(&output)).2 <= 100);
+    assert!(place.frame(&sparse, None).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_film_that_takes_too_long_is_over_a_limit_and_holds_up_nobody() {
+    require_ffmpeg!();
+    let place = Place::with(&["--transformer-film-seconds", "1", "--transformer-workers", "1"]).await;
+    // Minutes of large black frames, which are searched for one that is not.
+    let second = film(
+        &place,
+        "second.mp4",
+        "color=black:s=3840x2160:r=60:d=1",
+        &["-preset", "ultrafast", "-pix_fmt", "yuv420p"],
+    );
+    let slow = place.path("pictures/slow.mp4").to_str().unwrap().to_owned();
+    let looped = Command::new("ffmpeg")
+        .args([
+            "-nostdin",
+            "-v",
+            "error",
+            "-stream_loop",
+            "250",
+            "-i",
+            &second,
+            "-c",
+            "copy",
+            &slow,
+        ])
+        .status();
+    assert!(looped.unwrap().success());
+    let picture = place.picture("cat.jpg", &jpeg(&corners(400, 300)));
+    let (refused, made) = tokio::join!(place.frame(&slow, None), place.thumbnails(&picture));
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused}");
+    assert!(
+        refused.message().contains("took longer than 1 seconds"),
+        "{refused}"
+    );
+    assert_eq!(made.unwrap().len(), 2);
+}
+
+/// A film of small pictures that says that they are so large, wherever it says it.
+fn claiming(place: &Place, width: u16, height: u16) -> Vec<u8> {
+    let small = film(
+        place,
+        "small.avi",
+        "testsrc=s=64x48:r=10:d=0.5",
+        &["-c:v", "mjpeg", "-pix_fmt", "yuvj420p"],
+    );
+    let mut bytes = fs::read(small).unwrap();
+    let (width_le, height_le) = (u32::from(width).to_le_bytes(), u32::from(height).to_le_bytes());
+    for (name, behind) in [(b"avih", 40), (b"strf", 12)] {
+        let at = bytes.windows(4).position(|bytes| bytes == name).unwrap() + behind;
+        bytes[at..at + 4].copy_from_slice(&width_le);
+        bytes[at + 4..at + 8].copy_from_slice(&height_le);
+    }
+    let frame = b"\xff\xc0\0\x11\x08";
+    for at in 0..bytes.len() - 9 {
+        if bytes[at..].starts_with(frame) {
+            bytes[at + 5..at + 7].copy_from_slice(&height.to_be_bytes());
+            bytes[at + 7..at + 9].copy_from_slice(&width.to_be_bytes());
+        }
+    }
+    bytes
+}
+
+/// A film whose only track is called something else.
+fn without_frames(film: &[u8]) -> Vec<u8> {
+    let mut bytes = film.to_vec();
+    for at in 0..bytes.len() - 4 {
+        if bytes[at..].starts_with(b"trak") {
+            bytes[at..at + 4].copy_from_slice(b"free");
+        }
+    }
+    bytes
+}
+
+#[tokio::test]
 async fn frames_over_the_limit_are_refused() {
     require_ffmpeg!();
     let place = Place::with_max_pixels(64 * 48 - 1).await;
@@ -302,7 +421,7 @@ async fn frames_over_the_limit_are_refused() {
         &["-pix_fmt", "yuv420p"],
     );
     let refused = place.frame(&uri, None).await.unwrap_err();
-    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert_eq!(refused.code(), Code::OutOfRange);
     assert!(refused.message().contains("at most 3071 pixels"), "{refused}");
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use image::{DynamicImage, ImageFormat, RgbImage};
+use image::{DynamicImage, ImageFormat, RgbImage, Rgba, RgbaImage};
 use safelight_proto::transformer::v1::{Output, Size};
 use tonic::Code;
 
@@ -78,6 +78,64 @@ async fn what_came_without_loss_becomes_png() {
         assert_eq!(outputs[0].content_type, "image/png");
         assert_eq!(corner_letters(&place.shown(&outputs[0])), "rg/bw", "{name}");
     }
+}
+
+#[tokio::test]
+async fn what_shows_through_a_picture_shows_through_its_thumbnails() {
+    let place = Place::new().await;
+    // A white disc, and around it black that nobody is to see.
+    let disc = RgbaImage::from_fn(400, 400, |x, y| {
+        if x.abs_diff(200).pow(2) + y.abs_diff(200).pow(2) < 150 * 150 {
+            Rgba([255; 4])
+        } else {
+            Rgba([0; 4])
+        }
+    });
+    for format in [ImageFormat::Png, ImageFormat::WebP, ImageFormat::Gif] {
+        let bytes = encode(&DynamicImage::ImageRgba8(disc.clone()), format);
+        let uri = place.picture("disc", &bytes);
+        let outputs = place
+            .ask(&uri, &format!("output/{format:?}/disc"), usual())
+            .await
+            .unwrap();
+        assert_eq!(outputs.len(), 2);
+        for output in &outputs {
+            let small = image::load_from_memory(&place.stored(output)).unwrap();
+            assert!(small.color().has_alpha(), "{format:?}");
+            let small = small.into_rgba8();
+            let middle = small.width() / 2;
+            assert_eq!(small.get_pixel(middle, middle).0, [255; 4]);
+            assert_eq!(small.get_pixel(1, 1).0[3], 0);
+            let seen = small.pixels().filter(|pixel| pixel.0[3] > 0);
+            assert!(
+                seen.into_iter().all(|pixel| pixel.0[0] > 200),
+                "no dark edge: {format:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_profile_that_unfolds_to_more_than_anybody_needs_is_left_out() {
+    let place = Place::new().await;
+    let bytes = headers::png_with_profile_of_zeros(1 << 30, 200, 100);
+    let uri = place.picture("a.png", &bytes);
+    let outputs = place.thumbnails(&uri).await.unwrap();
+    assert_eq!(
+        names(&outputs),
+        [("thumbnail-small", "output/1/cat_t.png", 120, 60)]
+    );
+    assert!(outputs[0].bytes < 10_000);
+}
+
+#[tokio::test]
+async fn of_a_moving_picture_the_first_frame_counts_and_the_others_cost_nothing() {
+    let place = Place::new().await;
+    let frames = headers::gif_of_frames(6_000, 6_000, 2_000);
+    // Seventy-two thousand megapixels in all, which take many minutes to decode.
+    let uri = place.picture("many.gif", &frames);
+    let made = tokio::time::timeout(std::time::Duration::from_secs(60), place.thumbnails(&uri)).await;
+    assert_eq!(made.expect("it is bounded").unwrap().len(), 3);
 }
 
 #[tokio::test]
@@ -197,13 +255,26 @@ async fn each_bad_picture_is_answered_by_name_and_leaves_nothing() {
         ),
         (
             place.picture("bomb.png", &headers::png_claiming(20_000, 20_000)),
-            Code::InvalidArgument,
+            Code::OutOfRange,
             "400000000 pixels, at most 50000000 are allowed",
         ),
         (
             place.picture("bomb.gif", &headers::gif_claiming(65_535, 32_767)),
-            Code::InvalidArgument,
+            Code::OutOfRange,
             "too large",
+        ),
+        (
+            place.picture("empty.gif", &headers::gif_claiming(6_000, 6_000)),
+            Code::InvalidArgument,
+            "the picture is damaged",
+        ),
+        (
+            place.picture(
+                "entity.svg",
+                b"<?xml version=\"1.0\"?><!DOCTYPE svg [<!ENTITY x SYSTEM \"file:///etc/passwd\">]><svg>&x;</svg>",
+            ),
+            Code::InvalidArgument,
+            "the file is not a picture",
         ),
     ] {
         let refused = place.thumbnails(&uri).await.unwrap_err();
@@ -214,8 +285,8 @@ async fn each_bad_picture_is_answered_by_name_and_leaves_nothing() {
             "{refused}"
         );
         let probed = place.probe(&uri).await;
-        // Whether it is cut off is seen only when it is decoded.
-        assert!(probed.is_err() || uri.ends_with("half.jpg"), "{uri}");
+        // What is behind the header is seen only when it is decoded.
+        assert!(probed.is_err() || uri.ends_with("half.jpg") || uri.ends_with("empty.gif"), "{uri}");
     }
     assert!(!place.path("store/output").exists());
 }
