@@ -65,15 +65,19 @@ impl Films {
         Some(Self { sandbox, limits })
     }
 
-    /// What there is to know of a film.
-    pub(crate) async fn info(&self, film: &Film) -> Result<FilmInfo, TransformError> {
+    /// Whether a film of this size is worked on.
+    pub(crate) fn check_size(&self, bytes: u64) -> Result<(), TransformError> {
         let limit = self.limits.max_bytes;
-        if film.bytes > limit {
+        if bytes > limit {
             return Err(refused(format!(
-                "it is too large: {} bytes, at most {limit} are allowed (TRANSFORMER_MAX_FILM_BYTES)",
-                film.bytes
+                "it is too large: {bytes} bytes, at most {limit} are allowed (TRANSFORMER_MAX_FILM_BYTES)"
             )));
         }
+        Ok(())
+    }
+
+    /// What there is to know of a film.
+    pub(crate) async fn info(&self, film: &Film) -> Result<FilmInfo, TransformError> {
         let args = command::probe(film.container, self.limits.bounds);
         let told = self.run(film, "ffprobe", args, MOST_TOLD).await?;
         probe::read(&told, self.limits.bounds.max_pixels, self.limits.max_duration_ms).map_err(refused)
