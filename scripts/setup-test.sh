@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the machine ready to run the tests: MariaDB, NSQ, ffmpeg, and the Python packages that check the
-# Kubernetes manifests and that mails are sent to. A second run does nothing.
+# Makes the machine ready to run the tests: MariaDB, NSQ, S3, Azure Blob, ffmpeg, and the Python packages that check
+# the Kubernetes manifests and that mails are sent to. A second run does nothing.
 #
 # Nothing is started: the tests run servers of their own, on free ports and in temporary folders.
 # MariaDB comes from mariadb-server-core, which holds the server of Debian's mariadb-server without
@@ -20,12 +20,20 @@ if ! { has nsqd && has nsqlookupd; } && ! has go && [[ ! -x $root/.tools/bin/nsq
 fi
 # Films are worked on by ffmpeg, boxed in by util-linux.
 { has ffmpeg && has ffprobe; } || packages+=(ffmpeg)
+# Azure Blob is played by Azurite, a Node program.
+if ! { has node && has npm; } && [[ ! -e $root/.tools/azurite/.built-from ]]; then
+    packages+=(nodejs npm)
+fi
 ((${#packages[@]} == 0)) || "$root/scripts/apt.sh" "${packages[@]}"
 
 if ! { has nsqd && has nsqlookupd; }; then
     # Without NSQ the tests that need it say so and count as skipped; in CI that is a failure.
     "$root/scripts/build-nsq.sh" || [[ ${CI:-} != true ]] || exit 1
 fi
+
+# Without these the tests that need them say so and count as skipped; in CI that is a failure.
+"$root/scripts/build-s3.sh" || [[ ${CI:-} != true ]] || exit 1
+"$root/scripts/build-azurite.sh" || [[ ${CI:-} != true ]] || exit 1
 
 # Two tests run the Go client beside ours.
 "$root/scripts/build-go-nsq-peer.sh" || [[ ${CI:-} != true ]] || exit 1

@@ -15,13 +15,17 @@ async fn main() -> anyhow::Result<()> {
     metrics::install();
     let shutdown = Shutdown::on_signals();
     let address = arguments.listen();
-    let mut media = arguments.media;
     // Uploads lie in the store, and what was made of them.
-    if arguments.store.url.is_some() {
-        let store = Store::open(&arguments.store).unwrap_or_else(|error| configuration_error(error));
-        media.roots.push(store.folder().to_owned());
-    }
-    let library = Library::new(&media).unwrap_or_else(|error| configuration_error(error));
+    let store = arguments
+        .store
+        .url
+        .is_some()
+        .then(|| Store::open(&arguments.store));
+    let store = store
+        .transpose()
+        .unwrap_or_else(|error| configuration_error(error));
+    let library = Library::with_store(&arguments.media, store.as_ref())
+        .unwrap_or_else(|error| configuration_error(error));
     let database = match arguments.database.open().await {
         Err(wrong @ Error::Invalid(_)) => configuration_error(wrong),
         opened => opened.context("cannot open the database")?,

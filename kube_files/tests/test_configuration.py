@@ -5,7 +5,7 @@ import unittest
 
 from manifests import KUBE_FILES, REPOSITORY, containers, files, load, workloads
 
-# Read by the C library, by the logging library, and by OpenTelemetry's SDK.
+# Read by the C library, by the logging library, by OpenTelemetry's SDK, and by the client of buckets.
 OTHERS = {
     "MALLOC_ARENA_MAX",
     "RUST_LOG",
@@ -13,6 +13,18 @@ OTHERS = {
     "OTEL_BSP_SCHEDULE_DELAY",
     "OTEL_EXPORTER_OTLP_HEADERS",
     "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+    "TMPDIR",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_VIRTUAL_HOSTED_STYLE_REQUEST",
+    "AWS_ALLOW_HTTP",
+    "AZURE_STORAGE_ACCOUNT_NAME",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_ENDPOINT",
+    "AZURE_ALLOW_HTTP",
 }
 
 

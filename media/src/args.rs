@@ -91,8 +91,9 @@ impl MediaArgs {
         }
     }
 
-    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
-        if self.roots.is_empty() && self.nfs_mounts.is_empty() {
+    /// `elsewhere` says that there is something to open beside files.
+    pub(crate) fn validate(&self, elsewhere: bool) -> Result<(), ConfigError> {
+        if self.roots.is_empty() && self.nfs_mounts.is_empty() && !elsewhere {
             return Err(ConfigError {
                 variable: "MEDIA_ROOTS",
                 value: String::new(),

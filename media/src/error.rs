@@ -1,5 +1,6 @@
 use std::io;
 
+use safelight_store::StoreError;
 use thiserror::Error;
 
 /// Why a picture was not opened, by what can be done about it.
@@ -48,5 +49,15 @@ impl MediaError {
     /// not the file, is at fault.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Unreadable(_))
+    }
+}
+
+impl From<StoreError> for MediaError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Missing => Self::Missing,
+            StoreError::Unavailable(error) => Self::Unreadable(error),
+            error => Self::Unreadable(io::Error::other(error.to_string())),
+        }
     }
 }

@@ -1,19 +1,21 @@
 use std::fs::File;
-use std::io::{Read, Seek};
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use safelight_store::{Key, Store};
 
 use crate::args::{ConfigError, MediaArgs, NfsMount};
 use crate::beneath;
 use crate::content_type::ContentType;
 use crate::error::MediaError;
+use crate::medium::Medium;
 use crate::picture::Picture;
 use crate::sketch::{PictureLimits, Sketch};
 use crate::uri::MediaUri;
 
-/// The folders that pictures may come from, and the limits they must keep. Cheap to clone.
+/// The folders that pictures may come from, a store beside them, and the limits they must keep. Cheap to clone.
 ///
-/// All methods read the disk and block: call them from a blocking thread.
+/// All methods read the disk or the network and block: call them from a blocking thread.
 #[derive(Clone, Debug)]
 pub struct Library {
     shared: Arc<Shared>,
@@ -23,8 +25,16 @@ pub struct Library {
 struct Shared {
     roots: Vec<PathBuf>,
     mounts: Vec<NfsMount>,
+    /// A bucket; a store in a folder is one of the roots.
+    bucket: Option<Store>,
     max_file_bytes: u64,
     limits: PictureLimits,
+}
+
+/// What a URI names.
+enum Place<'a> {
+    File(MediaUri<'a>),
+    Object(&'a Store, Key),
 }
 
 /// A file as it lies on the disk, whole.
@@ -45,19 +55,49 @@ impl Library {
     /// # Errors
     /// Where no folder is allowed at all, or one is not an absolute path without `..`.
     pub fn new(args: &MediaArgs) -> Result<Self, ConfigError> {
-        args.validate()?;
+        Self::with_store(args, None)
+    }
+
+    /// As [`Library::new`], with the objects of a store beside the files.
+    ///
+    /// # Errors
+    /// As [`Library::new`], where there is no store.
+    pub fn with_store(args: &MediaArgs, store: Option<&Store>) -> Result<Self, ConfigError> {
+        let mut args = args.clone();
+        let bucket = store.filter(|store| store.folder().is_none());
+        args.roots
+            .extend(store.and_then(Store::folder).map(std::path::Path::to_owned));
+        args.validate(bucket.is_some())?;
         let limits = PictureLimits {
             max_pixels: args.max_pixels,
             max_side: args.max_side,
         };
         Ok(Self {
             shared: Arc::new(Shared {
-                roots: args.roots.clone(),
-                mounts: args.nfs_mounts.clone(),
+                roots: args.roots,
+                mounts: args.nfs_mounts,
+                bucket: bucket.cloned(),
                 max_file_bytes: args.max_file_bytes,
                 limits,
             }),
         })
+    }
+
+    /// A library of the objects of a store and nothing else, with the limits of this one.
+    pub fn of_store(&self, store: &Store) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                roots: store
+                    .folder()
+                    .map(std::path::Path::to_owned)
+                    .into_iter()
+                    .collect(),
+                mounts: Vec::new(),
+                bucket: store.folder().is_none().then(|| store.clone()),
+                max_file_bytes: self.shared.max_file_bytes,
+                limits: self.shared.limits,
+            }),
+        }
     }
 
     /// A library of one other folder, with the limits of this one.
@@ -81,7 +121,9 @@ impl Library {
     /// # Errors
     /// [`MediaError::Refused`] only.
     pub fn check(&self, uri: &str) -> Result<(), MediaError> {
-        let uri = self.parse(uri)?;
+        let Place::File(uri) = self.place(uri)? else {
+            return Ok(());
+        };
         match beneath::locate(&uri) {
             Err(refused @ MediaError::Refused(_)) => Err(refused),
             Err(error) => {
@@ -97,22 +139,20 @@ impl Library {
     /// # Errors
     /// Any but those of decoding.
     pub fn read(&self, uri: &str) -> Result<MediaFile, MediaError> {
-        let uri = self.parse(uri)?;
-        let (file, bytes_expected) = self.open(&uri)?;
-        let mut bytes = Vec::with_capacity(usize::try_from(bytes_expected).unwrap_or(0) + 1);
+        self.read_open(self.open(uri)?)
+    }
+
+    /// Reads a medium whole that was opened.
+    ///
+    /// # Errors
+    /// Any but those of decoding.
+    pub fn read_open(&self, medium: Medium) -> Result<MediaFile, MediaError> {
+        self.check_size(medium.size())?;
+        let file_name = medium.name().to_owned();
         // One byte more than is allowed tells a file that grew over the limit while it was read.
-        let allowed = self.shared.max_file_bytes;
-        let read = file.take(allowed.saturating_add(1)).read_to_end(&mut bytes);
-        read.map_err(MediaError::Unreadable)?;
+        let bytes = medium.read_up_to(self.shared.max_file_bytes.saturating_add(1))?;
         self.check_size(bytes.len() as u64)?;
-        let file_name = uri
-            .below
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned());
-        Ok(MediaFile {
-            bytes,
-            file_name: file_name.unwrap_or_default(),
-        })
+        Ok(MediaFile { bytes, file_name })
     }
 
     /// Reads the header of a picture that is in memory, and checks it against the limits. Cheap: tens of
@@ -147,34 +187,36 @@ impl Library {
     /// # Errors
     /// Any but those of decoding: what lies behind the first bytes is not looked at.
     pub fn open_stream(&self, uri: &str) -> Result<(File, ContentType, u64), MediaError> {
-        let uri = self.parse(uri)?;
-        let (mut file, bytes) = self.open(&uri)?;
-        let mut magic = Vec::with_capacity(ContentType::MAGIC_BYTES);
-        let read = file
-            .by_ref()
-            .take(ContentType::MAGIC_BYTES as u64)
-            .read_to_end(&mut magic);
-        read.and_then(|_| file.rewind()).map_err(MediaError::Unreadable)?;
-        Ok((file, ContentType::of(&magic)?, bytes))
+        let mut medium = self.open(uri)?;
+        let bytes = medium.size();
+        self.check_size(bytes)?;
+        let kind = ContentType::of(medium.first(ContentType::MAGIC_BYTES)?)?;
+        Ok((medium.into_file()?, kind, bytes))
     }
 
-    /// Opens a file that may be anything and of any size, to be looked at by somebody else: the file at its first byte,
-    /// and its size in bytes.
+    /// Opens what may be anything and of any size, to be looked at by somebody else.
     ///
     /// # Errors
     /// Any but those of decoding.
-    pub fn open_any(&self, uri: &str) -> Result<(File, u64), MediaError> {
-        beneath::open(&self.parse(uri)?)
+    pub fn open(&self, uri: &str) -> Result<Medium, MediaError> {
+        match self.place(uri)? {
+            Place::File(uri) => {
+                let (file, bytes) = beneath::open(&uri)?;
+                let name = uri.below.file_name().unwrap_or_default();
+                Ok(Medium::of_file(file, bytes, name.to_string_lossy().into_owned()))
+            }
+            Place::Object(store, key) => Ok(Medium::of_object(store.reader(&key)?, &key)),
+        }
     }
 
-    fn parse(&self, uri: &str) -> Result<MediaUri<'_>, MediaError> {
-        MediaUri::parse(uri, &self.shared.roots, &self.shared.mounts)
-    }
-
-    fn open(&self, uri: &MediaUri<'_>) -> Result<(File, u64), MediaError> {
-        let (file, bytes) = beneath::open(uri)?;
-        self.check_size(bytes)?;
-        Ok((file, bytes))
+    fn place(&self, uri: &str) -> Result<Place<'_>, MediaError> {
+        let shared = &*self.shared;
+        if let Some(store) = &shared.bucket
+            && let Some(key) = store.key_of(uri)
+        {
+            return Ok(Place::Object(store, key));
+        }
+        MediaUri::parse(uri, &shared.roots, &shared.mounts).map(Place::File)
     }
 
     fn check_size(&self, bytes: u64) -> Result<(), MediaError> {

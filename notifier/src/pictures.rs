@@ -1,6 +1,6 @@
 //! The pictures that mails show.
 
-use safelight_store::{Key, Store};
+use safelight_store::Store;
 
 use crate::letter::{LARGEST_SHOWN, Picture, Showable};
 
@@ -21,13 +21,7 @@ pub(crate) async fn pictures_of(store: &Store, showable: Vec<Showable>) -> Vec<(
 }
 
 fn read(store: &Store, one: &Showable) -> Result<Picture, String> {
-    let folder = store.folder().display().to_string();
-    let below = one
-        .uri
-        .strip_prefix(&folder)
-        .and_then(|rest| rest.strip_prefix('/'));
-    let key = below.ok_or("it does not lie in the store")?;
-    let key: Key = key.parse().map_err(|error| format!("{error}"))?;
+    let key = store.key_of(&one.uri).ok_or("it does not lie in the store")?;
     let bytes = store
         .read(&key, LARGEST_SHOWN)
         .map_err(|error| error.to_string())?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
+use safelight_store::Store;
 
 /// The bounds of one receiver. Every one is a flag and an environment variable.
 #[derive(Args, Clone, Debug)]
@@ -58,10 +59,11 @@ pub struct Limits {
 #[derive(Args, Clone, Debug)]
 #[group(skip)]
 pub struct UploadLimits {
-    /// uploads that are taken in at once (1 to 1024); later ones wait
-    #[arg(id = "receiver-uploads", long = "receiver-uploads", env = "RECEIVER_UPLOADS", default_value_t = UploadLimits::default().at_once,
+    /// uploads that are taken in at once (1 to 1024); later ones wait [default: 32, or 4 where the store is a bucket, for
+    /// which each takes some 6 MiB of memory]
+    #[arg(id = "receiver-uploads", long = "receiver-uploads", env = "RECEIVER_UPLOADS",
           value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub at_once: u16,
+    pub at_once: Option<u16>,
 
     /// uploads that may wait for others to end (0 to 65535); one more is answered 503
     #[arg(id = "receiver-uploads-waiting", long = "receiver-uploads-waiting", env = "RECEIVER_UPLOADS_WAITING",
@@ -98,6 +100,13 @@ impl UploadLimits {
         Duration::from_secs(self.stall_seconds.into())
     }
 
+    /// How many are taken in at once.
+    pub(crate) fn slots(&self, store: Option<&Store>) -> usize {
+        let is_bucket = store.is_some_and(|store| store.folder().is_none());
+        let usual = if is_bucket { 4 } else { 32 };
+        self.at_once.unwrap_or(usual).into()
+    }
+
     /// After this an upload that was not recorded never will be.
     pub(crate) fn given_up_after(&self) -> Duration {
         self.time() + Duration::from_secs(60 * 60)
@@ -105,10 +114,10 @@ impl UploadLimits {
 }
 
 impl Default for UploadLimits {
-    /// 32 at once and 4,096 that wait, 2 GiB, an hour, 30 s without a byte.
+    /// 32 or 4 at once and 4,096 that wait, 2 GiB, an hour, 30 s without a byte.
     fn default() -> Self {
         Self {
-            at_once: 32,
+            at_once: None,
             waiting: 4096,
             bytes: 2 << 30,
             seconds: 3600,

@@ -5,7 +5,7 @@ use safelight_database::Error;
 use safelight_media::Library;
 use safelight_receiver::{Arguments, Deps, serve};
 use safelight_service::{Shutdown, configuration_error, metrics, parse, telemetry};
-use safelight_store::Store;
+use safelight_store::{Store, StoreError};
 use tokio::net::TcpListener;
 
 #[tokio::main]
@@ -23,6 +23,12 @@ async fn main() -> anyhow::Result<()> {
     let store = store
         .transpose()
         .unwrap_or_else(|error| configuration_error(error));
+    if let Some(tried) = store.clone()
+        && let Ok(Err(error @ StoreError::Overwrites)) =
+            tokio::task::spawn_blocking(move || tried.check()).await
+    {
+        configuration_error(format_args!("STORAGE_URL: {error}"));
+    }
     let database = match arguments.database.open().await {
         Err(wrong @ Error::Invalid(_)) => configuration_error(wrong),
         opened => opened.context("cannot open the database")?,

@@ -48,7 +48,12 @@ impl Outputs {
     async fn open(&self, output: &OutputRecord) -> Result<(File, u64), Problem> {
         let store = self.store.clone().ok_or_else(problems::store_not_set)?;
         let uri = output.uri.clone();
-        let opened = tokio::task::spawn_blocking(move || store.open_any(&uri)).await;
+        let opened = tokio::task::spawn_blocking(move || {
+            let medium = store.open(&uri)?;
+            let bytes = medium.size();
+            Ok((medium.into_file()?, bytes))
+        })
+        .await;
         match opened {
             Ok(Ok(opened)) => Ok(opened),
             Ok(Err(MediaError::Missing)) => Err(problems::output_unknown(&output.role)),

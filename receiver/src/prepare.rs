@@ -129,7 +129,7 @@ impl Desk {
         committed: &Arc<Notify>,
         limits: &Limits,
     ) -> Self {
-        let slots = limits.uploads.at_once as usize;
+        let slots = limits.uploads.slots(store.as_ref());
         let places = slots + limits.uploads.waiting as usize;
         Self {
             store,

@@ -374,7 +374,7 @@ pub(crate) fn store_failed(error: &StoreError, most: u64) -> Problem {
                 detail,
             )
         }
-        StoreError::Missing | StoreError::There | StoreError::Unavailable(_) => {
+        StoreError::Missing | StoreError::There | StoreError::Unavailable(_) | StoreError::Overwrites => {
             tracing::warn!(%error, "an upload was refused");
             let detail = "the store does not work just now, nothing was recorded; send the file again later";
             Problem::new(

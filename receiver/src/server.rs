@@ -102,12 +102,8 @@ pub async fn serve(listener: TcpListener, deps: Deps, shutdown: Shutdown) -> Res
         tokio::spawn(sweep.run(deps.limits.uploads.given_up_after(), shutdown.clone()))
     });
 
-    // An absolute path without `..`, or it would be no store.
-    let store = deps
-        .store
-        .as_ref()
-        .map(|store| deps.library.of_folder(store.folder().to_owned()));
-    let outputs = Outputs::new(deps.database.images(), store.and_then(Result::ok));
+    let store = deps.store.as_ref().map(|store| deps.library.of_store(store));
+    let outputs = Outputs::new(deps.database.images(), store);
     let desk = Desk::new(&deps.database, deps.store, &committed, &deps.limits);
     let (app, acceptors) = App::start(&deps.database, deps.library, &deps.limits, &committed);
     let router = router(app, desk, outputs, &deps.limits, readiness);

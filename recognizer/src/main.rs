@@ -70,13 +70,13 @@ fn main() -> anyhow::Result<()> {
 async fn run(args: Args) -> anyhow::Result<()> {
     let _telemetry = telemetry::init("recognizer");
     metrics::install();
-    let mut media = args.media;
     // Uploads lie in the store.
-    if args.store.url.is_some() {
-        let store = Store::open(&args.store).unwrap_or_else(|error| configuration_error(error));
-        media.roots.push(store.folder().to_owned());
-    }
-    let library = Library::new(&media).unwrap_or_else(|error| configuration_error(error));
+    let store = args.store.url.is_some().then(|| Store::open(&args.store));
+    let store = store
+        .transpose()
+        .unwrap_or_else(|error| configuration_error(error));
+    let library =
+        Library::with_store(&args.media, store.as_ref()).unwrap_or_else(|error| configuration_error(error));
     let url = args
         .database
         .url()

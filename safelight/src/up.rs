@@ -22,7 +22,7 @@ use safelight_recognizer::{Config, Recognizer, State};
 use safelight_service::{
     MeshAdmin, MeshAdminArgs, Readiness, Shutdown, configuration_error, metrics, ops_router,
 };
-use safelight_store::{Store, StoreArgs};
+use safelight_store::{Store, StoreArgs, StoreError};
 use safelight_transformer::Transformer;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -218,7 +218,13 @@ pub(crate) async fn start(mut arguments: UpArgs) -> anyhow::Result<Everything> {
         .url
         .get_or_insert_with(|| format!("file://{}", store.display()));
     let store = Store::open(&arguments.store).unwrap_or_else(|error| configuration_error(error));
-    create(store.folder())?;
+    if let Some(folder) = store.folder() {
+        create(folder)?;
+    }
+    let tried = store.clone();
+    if let Err(error @ StoreError::Overwrites) = tokio::task::spawn_blocking(move || tried.check()).await? {
+        configuration_error(format_args!("STORAGE_URL: {error}"));
+    }
 
     let database = open_database(&arguments.database, &data).await?;
     let queue = arguments
@@ -233,8 +239,8 @@ pub(crate) async fn start(mut arguments: UpArgs) -> anyhow::Result<Everything> {
         .collect::<Vec<_>>()
         .join(", ");
     // Uploads lie in the store, and what is made of them is shown.
-    arguments.media.roots.push(store.folder().canonicalize()?);
-    let library = Library::new(&arguments.media).unwrap_or_else(|error| configuration_error(error));
+    let library = Library::with_store(&arguments.media, Some(&store))
+        .unwrap_or_else(|error| configuration_error(error));
     let readiness = Readiness::new(shutdown.clone());
     let mut tasks = JoinSet::new();
 

@@ -23,6 +23,12 @@ pub enum StoreError {
     /// It could not be reached or did not answer as it should. What was asked may work later.
     #[error("the store does not work: {0}")]
     Unavailable(#[source] io::Error),
+    /// It writes over what is there, so that nothing in it would stay as it is. Nothing is put into it.
+    #[error(
+        "this store ignores conditional writes (If-None-Match: *), which keep one result from being written over another; \
+         use one that honours them"
+    )]
+    Overwrites,
 }
 
 impl From<io::Error> for StoreError {
@@ -31,6 +37,16 @@ impl From<io::Error> for StoreError {
             io::ErrorKind::NotFound => Self::Missing,
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
             _ => Self::Unavailable(error),
+        }
+    }
+}
+
+impl StoreError {
+    /// Where an object is put, nothing that is asked for can be missing: what is, is on the way there.
+    pub(crate) fn of_putting(self) -> Self {
+        match self {
+            Self::Missing => Self::Unavailable(io::ErrorKind::NotFound.into()),
+            error => error,
         }
     }
 }

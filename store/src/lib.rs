@@ -1,6 +1,6 @@
 //! Where uploads and outputs lie.
 //!
-//! A [`Store`] holds objects under [`Key`]s. An object is there whole or not at all, and once it is there it stays as
+//! A [`Store`] holds objects under [`Key`]s, in a folder or in a bucket of S3 or Azure Blob. An object is there whole or not at all, and once it is there it stays as
 //! it is: [`Store::put_once`] describes what it finds, so that work that is done a second time changes nothing. What is
 //! too large for memory is written piece by piece, as an [`Upload`].
 //!
@@ -21,8 +21,15 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod client;
+mod connection;
 mod error;
+mod fault;
+mod folder;
 mod key;
+mod parts;
+mod reader;
+mod remote;
 mod store;
 mod temporary;
 mod upload;
@@ -30,5 +37,6 @@ mod upload;
 pub use crate::args::{ConfigError, StoreArgs};
 pub use crate::error::StoreError;
 pub use crate::key::{InvalidKey, Key};
+pub use crate::reader::Reader;
 pub use crate::store::{Object, Put, Store};
 pub use crate::upload::Upload;

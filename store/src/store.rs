@@ -1,21 +1,29 @@
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use crate::args::{ConfigError, StoreArgs};
+use crate::args::{ConfigError, Place, StoreArgs};
 use crate::error::StoreError;
+use crate::folder::Folder;
 use crate::key::Key;
-use crate::temporary::Temporary;
+use crate::reader::Reader;
+use crate::remote::Remote;
 use crate::upload::Upload;
 
-/// Objects under keys, in a folder. Cheap to clone.
+/// Objects under keys, in a folder, or in a bucket of S3 or Azure Blob. Cheap to clone.
 ///
-/// All methods use the disk and block: call them from a blocking thread.
+/// All methods use the disk or the network and block: call them from a blocking thread. With a bucket they panic in a
+/// task.
 #[derive(Clone, Debug)]
 pub struct Store {
-    folder: Arc<Path>,
+    inner: Inner,
+}
+
+#[derive(Clone, Debug)]
+enum Inner {
+    Folder(Folder),
+    Remote(Arc<Remote>),
 }
 
 /// What is known of an object.
@@ -39,82 +47,100 @@ pub enum Put {
 // === impl Store ===
 
 impl Store {
-    /// A store. Its folder is made when something is put into it.
+    /// A store. Whether it is there is not asked. The credentials of a bucket come from the environment: those whose names
+    /// begin with `AWS_` for S3, those with `AZURE_` for Azure Blob.
     ///
     /// # Errors
-    /// The URL cannot be used.
+    /// The URL, or what the environment says of the bucket, cannot be used.
     pub fn open(args: &StoreArgs) -> Result<Self, ConfigError> {
-        let folder = args.folder()?;
-        Ok(Self {
-            folder: folder.into(),
-        })
+        let unicode = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self::open_in(args, std::env::vars_os().filter_map(unicode))
     }
 
-    /// The folder it is in.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    /// Whether objects can be put there: its folder is there, or can be made.
+    /// As [`Store::open`], with these variables in place of the environment.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] or [`StoreError::Full`].
-    pub fn check(&self) -> Result<(), StoreError> {
-        Ok(fs::create_dir_all(self.folder.join(Key::TEMPORARY))?)
+    /// As [`Store::open`].
+    pub fn open_in(
+        args: &StoreArgs,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let inner = match args.place()? {
+            Place::Folder(path) => Inner::Folder(Folder::new(path)),
+            Place::Bucket(bucket) => Inner::Remote(Arc::new(Remote::open(&bucket, variables)?)),
+        };
+        Ok(Self { inner })
     }
 
-    /// The media URI of an object, there or not: an absolute path.
+    /// The folder it is in; `None` where it is a bucket.
+    pub fn folder(&self) -> Option<&Path> {
+        match &self.inner {
+            Inner::Folder(folder) => Some(folder.path()),
+            Inner::Remote(_) => None,
+        }
+    }
+
+    /// Whether objects can be put there: its folder is there, or can be made; its bucket answers, and never writes over an
+    /// object where it is told not to. That is tried out until it was seen once, and before anything is put there.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`], [`StoreError::Full`]; [`StoreError::Overwrites`], which no waiting heals.
+    pub fn check(&self) -> Result<(), StoreError> {
+        match &self.inner {
+            Inner::Folder(folder) => folder.check(),
+            Inner::Remote(remote) => remote.check(),
+        }
+    }
+
+    /// The media URI of an object, there or not: an absolute path, or `s3://` or `az://`, the bucket and the key.
     pub fn uri(&self, key: &Key) -> String {
-        self.path(key).display().to_string()
+        match &self.inner {
+            Inner::Folder(folder) => folder.path_of(key).display().to_string(),
+            Inner::Remote(remote) => format!("{}{key}", remote.uri()),
+        }
+    }
+
+    /// The key of the object that has this media URI; `None` where it is no object of this store.
+    pub fn key_of(&self, uri: &str) -> Option<Key> {
+        let below = match &self.inner {
+            Inner::Folder(folder) => {
+                let path = folder.path().display().to_string();
+                uri.strip_prefix(&path)?.strip_prefix('/')?
+            }
+            Inner::Remote(remote) => uri.strip_prefix(remote.uri())?,
+        };
+        below.parse().ok()
     }
 
     /// Puts an object there that lasts when this returns, unless there is one under its key.
     ///
-    /// It is written under a temporary name and then linked to its own, which POSIX lets only one of several do:
-    /// nobody ever sees half of it, and the first one stays.
+    /// Nobody ever sees half of it, and of several the first one stays.
     ///
     /// # Errors
-    /// Any but [`StoreError::Missing`]. Then nothing is under the key that was not there before.
+    /// Any but [`StoreError::Missing`]. Then nothing is under the key that was not there before; in a bucket that went away
+    /// meanwhile it may be there, whole.
     pub fn put_once(&self, key: &Key, bytes: &[u8]) -> Result<Put, StoreError> {
-        let put = self.try_put(key, bytes);
-        // A folder on its way that was removed in between is no object that is missing.
-        put.map_err(|error| match error {
-            StoreError::Missing => StoreError::Unavailable(io::ErrorKind::NotFound.into()),
-            error => error,
-        })
-    }
-
-    fn try_put(&self, key: &Key, bytes: &[u8]) -> Result<Put, StoreError> {
-        let path = self.path(key);
-        if let Some(there) = describe(&path)? {
-            return Ok(Put::There(there));
-        }
-        let mut temporary = Temporary::begin(self)?;
-        temporary.write(bytes)?;
-        match temporary.link(self, key) {
-            Ok(()) => Ok(Put::New(Object {
-                bytes: bytes.len() as u64,
-                blake3: *blake3::hash(bytes).as_bytes(),
-            })),
-            Err(StoreError::There) => {
-                let there = describe(&path)?.ok_or(StoreError::Missing)?;
-                Ok(Put::There(there))
-            }
-            Err(error) => Err(error),
-        }
+        let put = match &self.inner {
+            Inner::Folder(folder) => folder.put_once(key, bytes),
+            Inner::Remote(remote) => remote.put_once(key, bytes),
+        };
+        put.map_err(StoreError::of_putting)
     }
 
     /// Begins an object of at most `most` bytes that is written piece by piece. Until it is [finished](Upload::finish)
-    /// there is nothing under its key.
+    /// there is nothing under its key, which has to be the caller's own: in a bucket two large uploads to one key may both
+    /// come to an end, and the later one stays.
     ///
     /// # Errors
     /// [`StoreError::There`] where there is an object under this key; [`StoreError::Full`],
-    /// [`StoreError::Unavailable`].
+    /// [`StoreError::Unavailable`], [`StoreError::Overwrites`].
     pub fn begin_upload(&self, key: &Key, most: u64) -> Result<Upload, StoreError> {
-        if self.path(key).exists() {
-            return Err(StoreError::There);
+        match &self.inner {
+            Inner::Folder(folder) => Upload::into_folder(folder, key, most),
+            Inner::Remote(remote) => Upload::into_bucket(remote, key, most),
         }
-        Upload::begin(self.clone(), key.clone(), most)
     }
 
     /// Removes an object, and the folder that it leaves empty. Where there is none, nothing is done.
@@ -122,21 +148,24 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        let path = self.path(key);
-        match fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error.into()),
+        match &self.inner {
+            Inner::Folder(folder) => folder.delete(key),
+            Inner::Remote(remote) => remote.delete(key),
         }
-        // One directly below the store's is everybody's, and about to be used by somebody.
-        if let Some(folder) = path.parent()
-            && folder.parent() != Some(&self.folder)
-            && folder != &*self.folder
-        {
-            // It stays where something else lies in it.
-            let _ = fs::remove_dir(folder);
+    }
+
+    /// Opens an object, to be read from its first byte on.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`], [`StoreError::Unavailable`].
+    pub fn reader(&self, key: &Key) -> Result<Reader, StoreError> {
+        match &self.inner {
+            Inner::Folder(folder) => {
+                let (file, bytes) = folder.open(key)?;
+                Ok(Reader::of_file(file, bytes))
+            }
+            Inner::Remote(remote) => remote.reader(key),
         }
-        Ok(())
     }
 
     /// Reads an object whole, where it has at most `limit` bytes.
@@ -144,10 +173,14 @@ impl Store {
     /// # Errors
     /// Any but [`StoreError::Full`].
     pub fn read(&self, key: &Key, limit: u64) -> Result<Vec<u8>, StoreError> {
-        let mut bytes = Vec::new();
-        File::open(self.path(key))?
-            .take(limit.saturating_add(1))
-            .read_to_end(&mut bytes)?;
+        let reader = self.reader(key)?;
+        if reader.size() > limit {
+            return Err(StoreError::TooLarge { limit });
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(reader.size()).unwrap_or(0));
+        let read = reader.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+        read.map_err(StoreError::Unavailable)?;
+        // A file may have grown.
         if bytes.len() as u64 > limit {
             return Err(StoreError::TooLarge { limit });
         }
@@ -156,44 +189,25 @@ impl Store {
 
     /// Removes what was begun more than `older` ago and never finished, as its process was killed. Tells how many.
     ///
+    /// What was uploaded of a large object to a bucket is not found: a rule of the bucket has to remove it.
+    ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub fn sweep_temporary(&self, older: Duration) -> Result<u64, StoreError> {
-        let entries = match fs::read_dir(self.folder.join(Key::TEMPORARY)) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-            Err(error) => return Err(error.into()),
-        };
-        let now = SystemTime::now();
-        let mut removed = 0;
-        for entry in entries {
-            let entry = entry?;
-            let modified = entry.metadata().and_then(|metadata| metadata.modified());
-            let age = modified.map(|at| now.duration_since(at).unwrap_or_default());
-            // One that is gone was finished just now.
-            if age.is_ok_and(|age| age >= older) && fs::remove_file(entry.path()).is_ok() {
-                removed += 1;
-            }
+        match &self.inner {
+            Inner::Folder(folder) => folder.sweep_temporary(older),
+            Inner::Remote(remote) => remote.sweep_temporary(older),
         }
-        Ok(removed)
-    }
-
-    pub(crate) fn path(&self, key: &Key) -> PathBuf {
-        self.folder.join(key.as_str())
     }
 }
 
-/// What is there; `None` where nothing is.
-fn describe(path: &Path) -> Result<Option<Object>, StoreError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(file)?;
-    Ok(Some(Object {
-        bytes: hasher.count(),
-        blake3: *hasher.finalize().as_bytes(),
-    }))
+// === impl Object ===
+
+impl Object {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self {
+            bytes: bytes.len() as u64,
+            blake3: *blake3::hash(bytes).as_bytes(),
+        }
+    }
 }

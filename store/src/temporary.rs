@@ -3,8 +3,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::StoreError;
+use crate::folder::Folder;
 use crate::key::Key;
-use crate::store::Store;
 
 /// A file with a name of its own that is removed with this value.
 #[derive(Debug)]
@@ -16,8 +16,8 @@ pub(crate) struct Temporary {
 // === impl Temporary ===
 
 impl Temporary {
-    pub(crate) fn begin(store: &Store) -> io::Result<Self> {
-        let folder = store.folder().join(Key::TEMPORARY);
+    pub(crate) fn begin(folder: &Folder) -> io::Result<Self> {
+        let folder = folder.temporary();
         fs::create_dir_all(&folder)?;
         let path = folder.join(format!("{:032x}", rand::random::<u128>()));
         let file = File::create_new(&path)?;
@@ -32,10 +32,10 @@ impl Temporary {
     ///
     /// # Errors
     /// [`StoreError::There`] where something has that name.
-    pub(crate) fn link(&self, store: &Store, key: &Key) -> Result<(), StoreError> {
+    pub(crate) fn link(&self, store: &Folder, key: &Key) -> Result<(), StoreError> {
         self.file.sync_all()?;
-        let path = store.path(key);
-        let folder = path.parent().unwrap_or(store.folder());
+        let path = store.path_of(key);
+        let folder = path.parent().unwrap_or(store.path());
         let is_new = !folder.exists();
         fs::create_dir_all(folder)?;
         match fs::hard_link(&self.path, &path) {
@@ -47,7 +47,7 @@ impl Temporary {
         sync(folder)?;
         if is_new {
             let above = folder.ancestors().skip(1);
-            for folder in above.take_while(|folder| folder.starts_with(store.folder())) {
+            for folder in above.take_while(|folder| folder.starts_with(store.path())) {
                 sync(folder)?;
             }
         }

@@ -20,7 +20,7 @@ fn key(text: &str) -> Key {
 }
 
 fn temporary_files(store: &Store) -> usize {
-    fs::read_dir(store.folder().join("tmp")).map_or(0, Iterator::count)
+    fs::read_dir(store.folder().unwrap().join("tmp")).map_or(0, Iterator::count)
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn an_object_over_the_limit_is_not_read() {
 fn what_a_killed_process_left_is_swept_up_when_it_is_old() {
     let (_folder, store) = store();
     assert_eq!(store.sweep_temporary(Duration::ZERO).unwrap(), 0);
-    let temporary = store.folder().join("tmp");
+    let temporary = store.folder().unwrap().join("tmp");
     fs::create_dir_all(&temporary).unwrap();
     fs::write(temporary.join("left"), b"half of").unwrap();
     assert_eq!(store.sweep_temporary(Duration::from_secs(3600)).unwrap(), 0);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use safelight_proto::recognizer::v1::recognizer_client::RecognizerClient;
 use safelight_proto::recognizer::v1::{ListPeopleRequest, RecognizeRequest};
 use safelight_testkit::{
-    MariaDb, NsqLookupd, Nsqd, NsqdOptions, ServerDirectory, SmtpOptions, SmtpServer, free_port,
+    MariaDb, NsqLookupd, Nsqd, NsqdOptions, S3Server, ServerDirectory, SmtpOptions, SmtpServer, free_port,
 };
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -42,6 +42,8 @@ pub struct Stack {
     pub notifier: Service,
     /// The mail server, of a stack that has one.
     pub smtp: Option<SmtpServer>,
+    /// Where uploads and outputs lie, of a stack that has a bucket.
+    pub bucket: Option<S3Server>,
     /// The URL of the database that the services use.
     pub database_url: String,
     /// Where the recognizer speaks gRPC.
@@ -60,6 +62,7 @@ pub struct StackBuilder {
     transformer_on_one_core: bool,
     mutual_tls: bool,
     mail: bool,
+    bucket: bool,
 }
 
 impl StackBuilder {
@@ -99,6 +102,12 @@ impl StackBuilder {
         self
     }
 
+    /// Uploads and outputs lie in a bucket of S3 and not in a folder.
+    pub fn bucket(mut self) -> Self {
+        self.bucket = true;
+        self
+    }
+
     /// Starts everything and waits until all services are ready. One stack runs at a time in a test program:
     /// side by side they would only be slow.
     pub async fn start(self) -> Stack {
@@ -126,7 +135,21 @@ impl StackBuilder {
         assert!(migrated.success(), "the migration failed");
 
         let (grpc, transforms) = (address(), address());
-        let store = format!("file://{}", root.join("store").display());
+        let bucket = match self.bucket {
+            true => Some(S3Server::start().await),
+            false => None,
+        };
+        let in_folder = format!("file://{}", root.join("store").display());
+        let mut storage = vec![("STORAGE_URL".to_owned(), in_folder)];
+        if let Some(bucket) = &bucket {
+            storage = bucket.variables();
+            storage.push(("STORAGE_URL".to_owned(), bucket.url()));
+        }
+        let with_store = |service: Service| {
+            storage
+                .iter()
+                .fold(service, |service, (name, value)| service.variable(name, value))
+        };
         let log = |name: &str| root.join(format!("{name}.log"));
         let media = format!(
             "{},{}",
@@ -139,8 +162,8 @@ impl StackBuilder {
             .variable("MODELS_DIR", photographs::models().display())
             .variable("RECOGNIZER_CACHE", root.join("cache").display())
             .variable("MEDIA_ROOTS", &media)
-            .variable("STORAGE_URL", &store)
             .variable("DATABASE_URL", &database_url);
+        let recognizer = with_store(recognizer);
         let recognizer = self
             .recognizer
             .iter()
@@ -159,8 +182,8 @@ impl StackBuilder {
         };
         let transformer = Service::new("safelight-transformer", address(), log("transformer"))
             .variable("TRANSFORMER_LISTEN", transforms)
-            .variable("MEDIA_ROOTS", &media)
-            .variable("STORAGE_URL", &store);
+            .variable("MEDIA_ROOTS", &media);
+        let transformer = with_store(transformer);
         let transformer = listening(transformer, "TRANSFORMER_HTTP_LISTEN");
         let transformer = with_tls(transformer, "transformer.test");
         let transformer = if self.transformer_on_one_core {
@@ -171,8 +194,8 @@ impl StackBuilder {
         let receiver = Service::new("safelight-receiver", address(), log("receiver"))
             .variable("DATABASE_URL", &database_url)
             .variable("MEDIA_ROOTS", &media)
-            .variable("STORAGE_URL", &store)
             .variable("PRODUCER_ADDRESS", nsqd.tcp_address());
+        let receiver = with_store(receiver);
         let receiver = listening(receiver, "RECEIVER_LISTEN");
         let processor = Service::new("safelight-processor", address(), log("processor"))
             .variable("DATABASE_URL", &database_url)
@@ -195,8 +218,8 @@ impl StackBuilder {
         };
         let frontend = Service::new("safelight-frontend", address(), log("frontend"))
             .variable("DATABASE_URL", &database_url)
-            .variable("MEDIA_ROOTS", &media)
-            .variable("STORAGE_URL", &store);
+            .variable("MEDIA_ROOTS", &media);
+        let frontend = with_store(frontend);
         let frontend = frontend.variable("FRONTEND_HOST", Ipv4Addr::LOCALHOST);
         let port = frontend.http().port();
         let frontend = frontend.variable("FRONTEND_PORT", port);
@@ -208,8 +231,8 @@ impl StackBuilder {
         let notifier = Service::new("safelight-notifier", address(), log("notifier"))
             .variable("DATABASE_URL", &database_url)
             .variable("NSQ_LOOKUP_ADDRESS", lookupd.http_address())
-            .variable("STORAGE_URL", &store)
             .variable("PUBLIC_URL", frontend.url(""));
+        let notifier = with_store(notifier);
         let notifier = smtp.iter().fold(notifier, |notifier, smtp| {
             notifier.variable("SMTP_URL", smtp.url())
         });
@@ -226,6 +249,7 @@ impl StackBuilder {
             frontend,
             notifier,
             smtp,
+            bucket,
             database_url,
             grpc,
             transforms,

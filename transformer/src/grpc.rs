@@ -1,6 +1,7 @@
 use safelight_media::MediaError;
 use safelight_proto::transformer::v1 as proto;
 use safelight_store::StoreError;
+use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status};
 
 use crate::error::TransformError;
@@ -11,13 +12,35 @@ use crate::transformer::{Output, Transformer};
 /// The contract `safelight.transformer.v1.Transformer`.
 pub(crate) struct Transforms {
     transformer: Transformer,
+    /// Whether health says that it serves.
+    ready: watch::Sender<bool>,
 }
 
 // === impl Transforms ===
 
 impl Transforms {
-    pub(crate) fn new(transformer: Transformer) -> Self {
-        Self { transformer }
+    pub(crate) fn new(transformer: Transformer, ready: watch::Sender<bool>) -> Self {
+        Self { transformer, ready }
+    }
+
+    /// Where the store failed a call, it is asked whether it works at all. If it does not, health says so at once, and
+    /// the caller may come again with nothing lost.
+    async fn done<T>(&self, outcome: Result<T, TransformError>) -> Result<T, Status> {
+        let error = match outcome {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        let is_storage = match &error {
+            TransformError::Store(_) => true,
+            TransformError::Media(media) => media.is_retryable(),
+            _ => false,
+        };
+        if is_storage && let Err(away) = self.transformer.check_store().await {
+            tracing::warn!(%error, "the store failed a call and does not work");
+            self.ready.send_replace(false);
+            return Err(Status::unavailable(away.to_string()));
+        }
+        Err(error.into())
     }
 }
 
@@ -27,7 +50,8 @@ impl proto::transformer_server::Transformer for Transforms {
         &self,
         request: Request<proto::ProbeRequest>,
     ) -> Result<Response<proto::ProbeResponse>, Status> {
-        let probe = self.transformer.probe(request.into_inner().uri).await?;
+        let probe = self.transformer.probe(request.into_inner().uri).await;
+        let probe = self.done(probe).await?;
         Ok(Response::new(proto::ProbeResponse {
             content_type: probe.content_type.to_owned(),
             width: probe.width,
@@ -42,7 +66,8 @@ impl proto::transformer_server::Transformer for Transforms {
         request: Request<proto::CaptureFrameRequest>,
     ) -> Result<Response<proto::CaptureFrameResponse>, Status> {
         let proto::CaptureFrameRequest { uri, output, at_ms } = request.into_inner();
-        let output = self.transformer.capture_frame(uri, output, at_ms).await?;
+        let output = self.transformer.capture_frame(uri, output, at_ms).await;
+        let output = self.done(output).await?;
         Ok(Response::new(proto::CaptureFrameResponse {
             output: Some(output_message(output)),
         }))
@@ -59,10 +84,9 @@ impl proto::transformer_server::Transformer for Transforms {
             max_ms: request.max_ms.unwrap_or(usual.max_ms),
             fps: request.fps.unwrap_or(usual.fps),
         };
-        let output = self
-            .transformer
-            .animated_gif(request.uri, request.output, asked)
-            .await?;
+        let proto::AnimatedGifRequest { uri, output, .. } = request;
+        let output = self.transformer.animated_gif(uri, output, asked).await;
+        let output = self.done(output).await?;
         Ok(Response::new(proto::AnimatedGifResponse {
             output: Some(output_message(output)),
         }))
@@ -78,7 +102,8 @@ impl proto::transformer_server::Transformer for Transforms {
             suffix: size.suffix,
             width: size.width,
         });
-        let outputs = self.transformer.thumbnails(uri, output, sizes.collect()).await?;
+        let outputs = self.transformer.thumbnails(uri, output, sizes.collect()).await;
+        let outputs = self.done(outputs).await?;
         Ok(Response::new(proto::ThumbnailsResponse {
             outputs: outputs.into_iter().map(output_message).collect(),
         }))
@@ -99,7 +124,8 @@ fn output_message(output: Output) -> proto::Output {
 }
 
 // The code tells the caller what to do, as the recognizer's: INVALID_ARGUMENT, OUT_OF_RANGE (it is over a limit) and
-// NOT_FOUND are about the medium and final, ABORTED and INTERNAL may be tried again, RESOURCE_EXHAUSTED means that nothing was begun.
+// NOT_FOUND are about the medium and final, ABORTED and INTERNAL may be tried again, RESOURCE_EXHAUSTED means that nothing
+// was begun. UNAVAILABLE, which is told elsewhere, means that the store is away.
 impl From<TransformError> for Status {
     fn from(error: TransformError) -> Self {
         let code = match &error {
@@ -119,7 +145,8 @@ impl From<TransformError> for Status {
                 | StoreError::There
                 | StoreError::Full
                 | StoreError::TooLarge { .. }
-                | StoreError::Unavailable(_),
+                | StoreError::Unavailable(_)
+                | StoreError::Overwrites,
             ) => {
                 tracing::warn!(%error, "the store failed a call");
                 Code::Aborted

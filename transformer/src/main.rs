@@ -10,7 +10,7 @@ use safelight_mesh::tls::TlsArgs;
 use safelight_service::{
     MeshAdmin, Readiness, Shutdown, configuration_error, metrics, ops_router, telemetry,
 };
-use safelight_store::{Store, StoreArgs};
+use safelight_store::{Store, StoreArgs, StoreError};
 use safelight_transformer::{Config, Transformer, serve};
 use tokio::net::TcpListener;
 
@@ -66,10 +66,10 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let _telemetry = telemetry::init("transformer");
     metrics::install();
     let store = Store::open(&args.store).unwrap_or_else(|error| configuration_error(error));
-    let mut media = args.media;
+    let media = args.media;
     // Uploads lie in the store, and outputs may be worked on as well.
-    media.roots.push(store.folder().to_owned());
-    let library = Library::new(&media).unwrap_or_else(|error| configuration_error(error));
+    let library =
+        Library::with_store(&media, Some(&store)).unwrap_or_else(|error| configuration_error(error));
     let tls = args
         .tls
         .server()
@@ -82,6 +82,11 @@ async fn run(args: Args) -> anyhow::Result<()> {
         .with_context(|| format!("TRANSFORMER_HTTP_LISTEN: cannot listen on {}", args.http_listen))?;
 
     let shutdown = Shutdown::on_signals();
+    let tried = store.clone();
+    if let Ok(Err(error @ StoreError::Overwrites)) = tokio::task::spawn_blocking(move || tried.check()).await
+    {
+        configuration_error(format_args!("STORAGE_URL: {error}"));
+    }
     let transformer = Transformer::start(&args.transformer, library, media.max_pixels, store.clone())
         .await
         .unwrap_or_else(|error| configuration_error(error));

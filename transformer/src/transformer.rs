@@ -1,9 +1,9 @@
-use std::io::{Read, Seek};
 use std::sync::Arc;
 use std::time::Instant;
 
 use safelight_media::{Library, MediaError};
-use safelight_store::{Key, Put, Store};
+use safelight_store::{Key, Put, Store, StoreError};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::config::{Config, NoSandbox};
 use crate::error::TransformError;
@@ -103,10 +103,10 @@ impl Transformer {
     pub async fn probe(&self, uri: String) -> Result<Probe, TransformError> {
         let inner = &self.inner;
         let probed = async {
-            match self.open(uri).await? {
+            let (medium, _bench) = self.open(uri).await?;
+            match medium {
                 Medium::Picture(probe) => Ok(probe),
                 Medium::Film(film) => {
-                    let _bench = inner.workshop.bench().await?;
                     let info = inner.films.info(&film).await?;
                     Ok(Probe {
                         content_type: film.container.mime(),
@@ -137,8 +137,7 @@ impl Transformer {
     ) -> Result<Output, TransformError> {
         let key = size::key_of(&format!("{}_f.png", size::key_of(&output)?))?;
         let captured = async {
-            let film = self.film(uri).await?;
-            let _bench = self.inner.workshop.bench().await?;
+            let (film, _bench) = self.film(uri).await?;
             let frame = self.inner.films.frame(&film, at_ms).await?;
             self.put("frame", key, frame).await
         };
@@ -161,8 +160,7 @@ impl Transformer {
         asked.check()?;
         let key = size::key_of(&format!("{}.gif", size::key_of(&output)?))?;
         let animated = async {
-            let film = self.film(uri).await?;
-            let _bench = self.inner.workshop.bench().await?;
+            let (film, _bench) = self.film(uri).await?;
             let moving = self.inner.films.animation(&film, asked).await?;
             self.put("animation", key, moving).await
         };
@@ -201,16 +199,32 @@ impl Transformer {
         timed("thumbnails", made).await
     }
 
-    async fn film(&self, uri: String) -> Result<Film, TransformError> {
-        match self.open(uri).await? {
-            Medium::Film(film) => Ok(film),
-            Medium::Picture(_) => Err(TransformError::NoFilm),
+    /// Whether the store works, by asking it.
+    ///
+    /// # Errors
+    /// As [`Store::check`].
+    pub(crate) async fn check_store(&self) -> Result<(), StoreError> {
+        let store = self.inner.store.clone();
+        match tokio::task::spawn_blocking(move || store.check()).await {
+            Ok(checked) => checked,
+            Err(error) => Err(StoreError::Unavailable(std::io::Error::other(error))),
         }
     }
 
-    async fn open(&self, uri: String) -> Result<Medium, TransformError> {
+    async fn film(&self, uri: String) -> Result<(Film, OwnedSemaphorePermit), TransformError> {
+        match self.open(uri).await? {
+            (Medium::Film(film), bench) => Ok((film, bench)),
+            (Medium::Picture(_), _) => Err(TransformError::NoFilm),
+        }
+    }
+
+    /// With the place to work at: a film may be a copy that takes room on the disk, and no more of them wait than are
+    /// worked on.
+    async fn open(&self, uri: String) -> Result<(Medium, OwnedSemaphorePermit), TransformError> {
         let inner = Arc::clone(&self.inner);
-        self.inner.workshop.run(move || inner.open(&uri)).await
+        let workshop = &self.inner.workshop;
+        let bench = workshop.bench().await?;
+        workshop.at(bench, move || inner.open(&uri)).await
     }
 
     /// Puts a picture into the store that something else has encoded.
@@ -232,19 +246,17 @@ impl Transformer {
 impl Inner {
     /// Opens a file and tells by its first bytes what it is.
     fn open(&self, uri: &str) -> Result<Medium, TransformError> {
-        let (mut file, bytes) = self.library.open_any(uri)?;
-        let mut magic = Vec::with_capacity(Container::MAGIC_BYTES);
-        let first = Container::MAGIC_BYTES as u64;
-        let read = file.by_ref().take(first).read_to_end(&mut magic);
-        read.and_then(|_| file.rewind()).map_err(MediaError::Unreadable)?;
-        if let Some(container) = Container::of(&magic) {
+        let mut medium = self.library.open(uri)?;
+        let bytes = medium.size();
+        if let Some(container) = Container::of(medium.first(Container::MAGIC_BYTES)?) {
+            self.films.check_size(bytes)?;
             return Ok(Medium::Film(Film {
-                file,
+                file: medium.into_file()?,
                 container,
                 bytes,
             }));
         }
-        let file = self.library.read(uri)?;
+        let file = self.library.read_open(medium)?;
         let sketch = self.library.sketch(&file.bytes).map_err(|error| match error {
             MediaError::NotAPicture => TransformError::NoMedium,
             error => error.into(),

@@ -35,9 +35,19 @@ impl Workshop {
         work: impl FnOnce() -> Result<T, TransformError> + Send + 'static,
     ) -> Result<T, TransformError> {
         let bench = self.bench().await?;
+        let (done, _bench) = self.at(bench, work).await?;
+        Ok(done)
+    }
+
+    /// As [`Workshop::run`], at a place that somebody has already, and who has it again afterwards.
+    pub(crate) async fn at<T: Send + 'static>(
+        &self,
+        bench: OwnedSemaphorePermit,
+        work: impl FnOnce() -> Result<T, TransformError> + Send + 'static,
+    ) -> Result<(T, OwnedSemaphorePermit), TransformError> {
         let done = tokio::task::spawn_blocking(move || {
-            let _bench = bench;
-            work()
+            let done = work()?;
+            Ok((done, bench))
         });
         done.await.unwrap_or_else(|error| {
             tracing::error!(%error, "a worker failed");

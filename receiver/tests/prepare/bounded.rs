@@ -17,7 +17,7 @@ fn stored(served: &Served) -> u64 {
 #[tokio::test]
 async fn uploads_that_find_no_slot_wait_and_all_land() {
     let served = Served::with_store(with_uploads(UploadLimits {
-        at_once: 2,
+        at_once: Some(2),
         ..UploadLimits::default()
     }))
     .await;
@@ -53,7 +53,7 @@ async fn futures_of<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Outpu
 #[tokio::test]
 async fn of_an_upload_that_waits_nothing_is_begun() {
     let served = Served::with_store(with_uploads(UploadLimits {
-        at_once: 1,
+        at_once: Some(1),
         ..UploadLimits::default()
     }))
     .await;
@@ -80,7 +80,7 @@ async fn of_an_upload_that_waits_nothing_is_begun() {
 #[tokio::test]
 async fn when_too_many_wait_one_more_is_told_to_come_later() {
     let served = Served::with_store(with_uploads(UploadLimits {
-        at_once: 1,
+        at_once: Some(1),
         waiting: 0,
         ..UploadLimits::default()
     }))

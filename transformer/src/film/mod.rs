@@ -62,9 +62,19 @@ impl Films {
         Some(Self { sandbox, limits })
     }
 
+    /// Whether a film of this size is worked on.
+    pub(crate) fn check_size(&self, bytes: u64) -> Result<(), TransformError> {
+        let limit = self.limits.max_bytes;
+        if bytes > limit {
+            return Err(over(format!(
+                "it is too large: {bytes} bytes, at most {limit} are allowed (TRANSFORMER_MAX_FILM_BYTES)"
+            )));
+        }
+        Ok(())
+    }
+
     /// What there is to know of a film.
     pub(crate) async fn info(&self, film: &Film) -> Result<FilmInfo, TransformError> {
-        self.check_bytes(film)?;
         let args = command::probe(film.container, self.limits.bounds);
         let (told, heard) = self.run(film, "ffprobe", args, MOST_TOLD).await?;
         let FilmLimits {
@@ -121,21 +131,9 @@ impl Films {
     /// What ffmpeg makes of it. Whether it is too long is seen by what ffmpeg says meanwhile: asking ffprobe first takes as
     /// long as a frame does.
     async fn work(&self, film: &Film, args: Vec<String>) -> Result<Vec<u8>, TransformError> {
-        self.check_bytes(film)?;
         let (output, heard) = self.run(film, "ffmpeg", args, MOST_OUTPUT).await?;
         probe::check_told_duration(&heard, self.limits.max_duration_ms)?;
         Ok(output)
-    }
-
-    fn check_bytes(&self, film: &Film) -> Result<(), TransformError> {
-        let limit = self.limits.max_bytes;
-        if film.bytes <= limit {
-            return Ok(());
-        }
-        Err(over(format!(
-            "it is too large: {} bytes, at most {limit} are allowed (TRANSFORMER_MAX_FILM_BYTES)",
-            film.bytes
-        )))
     }
 
     /// What is wrong with a film, by what was heard.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Parser;
 use image::RgbImage;
@@ -17,6 +18,9 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tonic::Status;
 use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 #[derive(Parser)]
 struct Flags {
@@ -27,6 +31,7 @@ struct Flags {
 /// A transformer that serves, with a folder of pictures and a store. Stops when dropped.
 pub(crate) struct Place {
     folder: TempDir,
+    channel: Channel,
     client: TransformerClient<Channel>,
     shutdown: Shutdown,
 }
@@ -63,11 +68,24 @@ impl Place {
         let shutdown = Shutdown::new();
         let stop = shutdown.clone();
         tokio::spawn(async move { serve(listener, transformer, None, stop).await.unwrap() });
+        let channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
         Self {
             folder,
-            client: TransformerClient::connect(address).await.unwrap(),
+            client: TransformerClient::new(channel.clone()),
+            channel,
             shutdown,
         }
+    }
+
+    /// Waits until its health is this one.
+    pub(crate) async fn until_health_is(&self, wanted: ServingStatus) {
+        let mut client = HealthClient::new(self.channel.clone());
+        let request = HealthCheckRequest::default();
+        let mut told = client.watch(request).await.unwrap().into_inner();
+        let waiting = async { while told.message().await.unwrap().unwrap().status() != wanted {} };
+        tokio::time::timeout(Duration::from_secs(30), waiting)
+            .await
+            .expect("health changes");
     }
 
     pub(crate) fn path(&self, below: &str) -> PathBuf {

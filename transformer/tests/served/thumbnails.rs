@@ -5,6 +5,7 @@ use std::fs;
 use image::{DynamicImage, ImageFormat, RgbImage, Rgba, RgbaImage};
 use safelight_proto::transformer::v1::{Output, Size};
 use tonic::Code;
+use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::fixtures::{
     corner_letters, corners, encode, headers, icc_profile, jpeg, with_orientation, with_profile, with_segment,
@@ -324,9 +325,27 @@ async fn a_request_that_leads_out_of_the_store_is_refused() {
 async fn a_store_that_fails_is_no_fault_of_the_picture() {
     let place = Place::new().await;
     let uri = place.picture("cat.png", &png(corners(400, 300)));
-    fs::write(place.path("store"), b"a file where the folder should be").unwrap();
+    fs::create_dir_all(place.path("store/output")).unwrap();
+    let in_the_way = place.path("store/output/1");
+    fs::write(&in_the_way, b"a file where the folder should be").unwrap();
     let refused = place.thumbnails(&uri).await.unwrap_err();
     assert_eq!(refused.code(), Code::Aborted, "{refused}");
+    fs::remove_file(in_the_way).unwrap();
+    assert_eq!(place.thumbnails(&uri).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn while_the_store_is_away_health_says_so_and_callers_are_told_to_come_again() {
+    let place = Place::new().await;
+    let uri = place.picture("cat.png", &png(corners(400, 300)));
+    place.until_health_is(ServingStatus::Serving).await;
+    fs::rename(place.path("store"), place.path("aside")).unwrap();
+    fs::write(place.path("store"), b"a file where the folder should be").unwrap();
+    let refused = place.thumbnails(&uri).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    place.until_health_is(ServingStatus::NotServing).await;
     fs::remove_file(place.path("store")).unwrap();
+    fs::rename(place.path("aside"), place.path("store")).unwrap();
+    place.until_health_is(ServingStatus::Serving).await;
     assert_eq!(place.thumbnails(&uri).await.unwrap().len(), 2);
 }
