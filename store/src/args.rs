@@ -64,11 +64,6 @@ impl StoreArgs {
         }
     }
 
-    /// Whether objects are carried over the network to where they lie.
-    pub fn is_remote(&self) -> bool {
-        matches!(self.place(), Ok(Place::Bucket(_)))
-    }
-
     pub(crate) fn place(&self) -> Result<Place, ConfigError> {
         let url = self.url.as_deref().unwrap_or_default();
         let place = match url.split_once("://") {
