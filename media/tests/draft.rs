@@ -73,7 +73,7 @@ fn a_jpeg_comes_at_a_part_of_its_size_and_looks_the_same() {
 #[test]
 fn colors_that_are_left_coarse_are_fine_enough_for_what_is_made_of_them() {
     let whole = library().decode_bytes(COARSE_COLORS).unwrap().image;
-    for (wanted, size) in [(5, (12, 9)), (11, (23, 17)), (22, (46, 34))] {
+    for (wanted, size) in [(22, (46, 34)), (11, (23, 17))] {
         let small = draft(COARSE_COLORS, wanted).unwrap().image.into_rgb8();
         assert_eq!(small.dimensions(), size);
         let made = |of: &RgbImage| image::imageops::resize(of, wanted, wanted, FilterType::Triangle);

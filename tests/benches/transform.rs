@@ -292,11 +292,11 @@ async fn jobs(stack: &mut Stack, picture: &image::DynamicImage) {
     let entries: Vec<_> = (0..JOBS).map(|index| json!({ "path": path(index) })).collect();
     let body = json!({ "paths": entries, "email": "a@example.org" }).to_string();
     let around = [
-        stack.receiver.process().unwrap().pid(),
-        stack.processor.process().unwrap().pid(),
-        stack.mariadb.pid().unwrap(),
+        ("receiver", stack.receiver.process().unwrap().pid()),
+        ("processor", stack.processor.process().unwrap().pid()),
+        ("mariadb", stack.mariadb.pid().unwrap()),
     ];
-    let before: f64 = around.iter().map(|pid| used(*pid)).sum();
+    let before = around.map(|(_, pid)| used(pid));
     let begun = Instant::now();
     let answer = reqwest::Client::new()
         .post(stack.receiver.url("/images/post"))
@@ -318,7 +318,12 @@ async fn jobs(stack: &mut Stack, picture: &image::DynamicImage) {
     })
     .await;
     let took = begun.elapsed().as_secs_f64();
-    let spent: f64 = around.iter().map(|pid| used(*pid)).sum::<f64>() - before;
     tell("jobs", JOBS as f64 / took, "pictures/s");
-    tell("jobs_around", spent * 1e3 / JOBS as f64, "ms/picture");
+    let mut sum = 0.0;
+    for ((name, pid), before) in around.into_iter().zip(before) {
+        let each = (used(pid) - before) * 1e3 / JOBS as f64;
+        tell(&format!("jobs_{name}"), each, "ms/picture");
+        sum += each;
+    }
+    tell("jobs_around", sum, "ms/picture");
 }

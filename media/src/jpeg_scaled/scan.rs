@@ -65,7 +65,7 @@ pub(super) fn read(header: &Header<'_>, eighths: usize, fine: bool) -> Option<Ve
     let mut done = 0_u64;
     for row in 0..down {
         for column in 0..across {
-            if header.restart > 0 && done > 0 && done.is_multiple_of(u64::from(header.restart)) {
+            if header.restart > 0 && done > 0 && done.is_multiple_of(header.restart.into()) {
                 let number = (done / u64::from(header.restart) - 1) % 8;
                 bits.restart(number as u8)?;
                 blocks.iter_mut().for_each(|blocks| blocks.before = 0);
