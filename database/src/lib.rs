@@ -70,7 +70,7 @@ pub use people::{EnrolledSample, People, Person, Sample};
 pub use redeem::{FailedPage, RedeemPosition, RedeemQuery, RedeemableTask, Redeemed};
 pub use status::{Fault, Status, TaskKind, TaskState};
 pub use tasks::{Backlog, TaskRecord, Tasks};
-pub use uploads::Uploads;
+pub use uploads::{UnderKey, Uploads};
 
 /// The topic of the messages that [`Images::accept`] leaves in the outbox.
 pub const TOPIC_IMAGES: &str = "images";

@@ -7,6 +7,9 @@ use safelight_store::StoreError;
 
 use super::{AWAY_RETRY_SECONDS, internal};
 
+/// Seconds after which a sender may ask what became of its upload.
+const UNDER_WAY_RETRY_SECONDS: u64 = 3;
+
 /// As [`database_failed`](super::database_failed), for what is no path and would be recorded twice.
 pub(crate) fn database_failed_upload(error: &database::Error, recording: bool) -> Problem {
     if !error.is_unavailable() {
@@ -15,7 +18,8 @@ pub(crate) fn database_failed_upload(error: &database::Error, recording: bool) -
     }
     tracing::debug!(%error, "database away");
     let detail = if recording {
-        "the database went away while the file was recorded; GET / tells whether it was, and if not, send it again"
+        "the database went away while the file was recorded; GET / tells whether it was, and if not, send it again; with \
+         the Idempotency-Key that it was sent with, send it again in any case"
     } else {
         "the database is away, nothing was recorded; send the file again later"
     };
@@ -26,6 +30,32 @@ pub(crate) fn database_failed_upload(error: &database::Error, recording: bool) -
         detail,
     )
     .retry_after(AWAY_RETRY_SECONDS)
+}
+
+pub(crate) fn upload_key_wrong(longest: usize) -> Problem {
+    let detail = format!(
+        "Idempotency-Key: expected one word of 1 to {longest} visible characters of ASCII, such as a UUID"
+    );
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "idempotency-key-wrong",
+        "the key of the upload is wrong",
+        detail,
+    )
+}
+
+pub(crate) fn upload_under_way(seconds: u64) -> Problem {
+    let detail = format!(
+        "an upload with this Idempotency-Key is under way, or broke off within the last {seconds} s; send it again \
+         later, and where it was recorded meanwhile, its record is the answer"
+    );
+    Problem::new(
+        StatusCode::CONFLICT,
+        "upload-under-way",
+        "the same upload is under way",
+        detail,
+    )
+    .retry_after(UNDER_WAY_RETRY_SECONDS)
 }
 
 pub(crate) fn not_a_form() -> Problem {
