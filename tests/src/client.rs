@@ -88,6 +88,27 @@ impl Client {
             "--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"data\"; filename=\"{name}\"\r\n\
              content-type: application/octet-stream\r\n\r\n"
         );
+        self.upload(None, name, content, query).await
+    }
+
+    /// As [`Client::prepare`], under an `Idempotency-Key`.
+    pub async fn prepare_under(
+        &self,
+        key: &str,
+        name: &str,
+        content: &[u8],
+        query: &str,
+    ) -> Option<(u16, Value)> {
+        self.upload(Some(key), name, content, query).await
+    }
+
+    async fn upload(
+        &self,
+        key: Option<&str>,
+        name: &str,
+        content: &[u8],
+        query: &str,
+    ) -> Option<(u16, Value)> {
         let tail = format!("\r\n--{BOUNDARY}--\r\n");
         let body = [head.as_bytes(), content, tail.as_bytes()].concat();
         let request = self.http.post(format!("{}/prepare?{query}", self.base));
@@ -100,6 +121,10 @@ impl Client {
         Some((status, answer.json().await.unwrap_or(Value::Null)))
     }
 
+        let request = match key {
+            Some(key) => request.header("idempotency-key", key),
+            None => request,
+        };
     /// All that the receiver tells of an image.
     pub async fn detail(&self, id: i64) -> Option<Value> {
         let request = self.http.get(format!("{}/images/{id}", self.base));
