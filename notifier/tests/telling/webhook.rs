@@ -9,7 +9,8 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use safelight_database::Channel;
+use axum::serve::Listener;
+use safelight_database::{Channel, Resend};
 use safelight_notifier::{Configuration, Secrets};
 use serde_json::Value;
 
@@ -207,7 +208,13 @@ async fn an_address_that_is_gone_is_not_called_again() {
     assert_eq!(road.ended(second).await, (FAILED, 0, gone));
     assert_eq!(sink.calls().len(), 1);
 
-    assert!(road.database.notifications().enable(&url).await.unwrap());
+    let notifications = road.database.notifications();
+    assert_eq!(
+        notifications.resend(first, false).await.unwrap(),
+        Resend::Disabled
+    );
+    assert_eq!(notifications.resend(first, true).await.unwrap(), Resend::Again);
+    assert_eq!(road.ended(first).await, (SENT, 0, None));
     let third = road.job("bird.png", Channel::Webhook, &url).await;
     assert_eq!(road.ended(third).await, (SENT, 0, None));
     running.stop().await;
