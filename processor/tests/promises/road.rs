@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use safelight_database::{Claim, ClaimOutcome, Database, ImageDetail, NewImage, Options, Status, TaskKind};
+use safelight_database::{
+    Claim, ClaimOutcome, Database, Fault, ImageDetail, NewImage, Options, Status, TaskKind,
+};
 use safelight_mesh::{Availability, Probe, Settings as MeshSettings, Target};
 use safelight_processor::{Processor, RecognizerApi, Settings, run};
 use safelight_queue::{Queue, TOPIC_IMAGES, encode_id};
@@ -56,6 +58,15 @@ impl Road {
 
     /// One that works on so many images at once.
     pub async fn with_concurrency(concurrency: usize) -> Self {
+        Self::with(concurrency, Duration::from_millis(50)).await
+    }
+
+    /// One that works on nothing but what messages bring.
+    pub async fn without_a_sweep() -> Self {
+        Self::with(1, DEADLINE * 10).await
+    }
+
+    async fn with(concurrency: usize, sweep_interval: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("test.db").display());
         let database = Database::connect(&url, &Options::default()).await.unwrap();
@@ -72,7 +83,7 @@ impl Road {
             .probe(Probe::Connect);
         let settings = Settings {
             concurrency,
-            sweep_interval: Duration::from_millis(50),
+            sweep_interval,
             sweep_overdue: Duration::from_millis(200),
             retry_delay: Duration::from_millis(10),
             wait_delay: Duration::from_millis(50),
@@ -122,15 +133,24 @@ impl Road {
 
     /// Records images and announces them.
     pub async fn accept<const N: usize>(&self, paths: [&str; N]) -> Vec<i64> {
+        let ids = self.record(paths).await;
+        self.announce(&ids).await;
+        ids
+    }
+
+    /// Records images. The processor's relay may announce them.
+    pub async fn record<const N: usize>(&self, paths: [&str; N]) -> Vec<i64> {
         let images = paths.map(|path| NewImage {
             path: path.to_owned(),
             project: None,
         });
         let accepted = self.database.images().accept(&images).await.unwrap();
-        let ids: Vec<i64> = accepted.iter().map(|accepted| accepted.id).collect();
+        accepted.iter().map(|accepted| accepted.id).collect()
+    }
+
+    pub async fn announce(&self, ids: &[i64]) {
         let bodies: Vec<Bytes> = ids.iter().map(|id| encode_id(*id)).collect();
         self.queue.publish(TOPIC_IMAGES, &bodies).await.unwrap();
-        ids
     }
 
     /// Records an image whose message is lost: taken out of the outbox before the processor's relay has seen it. Where the
@@ -156,8 +176,13 @@ impl Road {
     }
 
     pub async fn queue_is_empty(&self) -> bool {
+        self.next_message().await.is_none()
+    }
+
+    /// How long until the next message comes, if there is one.
+    pub async fn next_message(&self) -> Option<Duration> {
         let table = self.database.embedded_queue().unwrap();
-        table.next_due(TOPIC_IMAGES).await.unwrap().is_none()
+        table.next_due(TOPIC_IMAGES).await.unwrap()
     }
 
     pub async fn image(&self, id: i64) -> ImageDetail {
@@ -173,10 +198,20 @@ impl Road {
     }
 
     pub async fn claim(&self, id: i64) -> Claim {
+        self.claim_for(id, DEADLINE).await
+    }
+
+    /// Fails what was claimed.
+    pub async fn fail(&self, claim: &Claim) {
+        let tasks = self.database.tasks();
+        tasks.fail(claim, Fault::Bad, "it is bad").await.unwrap();
+    }
+
+    pub async fn claim_for(&self, id: i64, lease: Duration) -> Claim {
         let claimed = self
             .database
             .tasks()
-            .claim_subject(id, TaskKind::Identify, DEADLINE)
+            .claim_subject(id, TaskKind::Identify, lease)
             .await
             .unwrap();
         match claimed {
