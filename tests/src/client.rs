@@ -40,13 +40,18 @@ impl Client {
 
     /// Posts one path as `curl -d` would. The status and the body, or `None` where no answer came.
     pub async fn post(&self, path: &str) -> Option<(u16, Value)> {
+        self.post_one(&json!({ "path": path })).await
+    }
+
+    /// As [`Client::post`], as a job that somebody is told of.
+    pub async fn post_for(&self, path: &str, email: &str) -> Option<(u16, Value)> {
+        self.post_one(&json!({ "path": path, "email": email })).await
+    }
+
+    async fn post_one(&self, posted: &Value) -> Option<(u16, Value)> {
         let request = self.http.post(format!("{}/image/post", self.base));
         let request = request.header("content-type", "application/x-www-form-urlencoded");
-        let answer = request
-            .body(json!({ "path": path }).to_string())
-            .send()
-            .await
-            .ok()?;
+        let answer = request.body(posted.to_string()).send().await.ok()?;
         let status = answer.status().as_u16();
         Some((status, answer.json().await.unwrap_or(Value::Null)))
     }
@@ -83,11 +88,6 @@ impl Client {
     /// Uploads a file as `curl -F data=@FILE` would, to `/prepare?QUERY`. The status and the body, or `None` where no
     /// answer came.
     pub async fn prepare(&self, name: &str, content: &[u8], query: &str) -> Option<(u16, Value)> {
-        const BOUNDARY: &str = "------------------------d74496d66958873e";
-        let head = format!(
-            "--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"data\"; filename=\"{name}\"\r\n\
-             content-type: application/octet-stream\r\n\r\n"
-        );
         self.upload(None, name, content, query).await
     }
 
@@ -109,6 +109,11 @@ impl Client {
         content: &[u8],
         query: &str,
     ) -> Option<(u16, Value)> {
+        const BOUNDARY: &str = "------------------------d74496d66958873e";
+        let head = format!(
+            "--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"data\"; filename=\"{name}\"\r\n\
+             content-type: application/octet-stream\r\n\r\n"
+        );
         let tail = format!("\r\n--{BOUNDARY}--\r\n");
         let body = [head.as_bytes(), content, tail.as_bytes()].concat();
         let request = self.http.post(format!("{}/prepare?{query}", self.base));
@@ -116,15 +121,15 @@ impl Client {
             "content-type",
             format!("multipart/form-data; boundary={BOUNDARY}"),
         );
+        let request = match key {
+            Some(key) => request.header("idempotency-key", key),
+            None => request,
+        };
         let answer = request.body(body).send().await.ok()?;
         let status = answer.status().as_u16();
         Some((status, answer.json().await.unwrap_or(Value::Null)))
     }
 
-        let request = match key {
-            Some(key) => request.header("idempotency-key", key),
-            None => request,
-        };
     /// All that the receiver tells of an image.
     pub async fn detail(&self, id: i64) -> Option<Value> {
         let request = self.http.get(format!("{}/images/{id}", self.base));

@@ -7,12 +7,14 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::grpc::Transforms;
+use crate::room;
 use crate::transformer::Transformer;
 
 /// The largest request, in bytes: a URI of 4,096 characters, a key and the sizes fit several times.
 const MAX_REQUEST_BYTES: usize = 64 << 10;
 
-/// Serves the contract, health and reflection until the shutdown, by TLS where that is given.
+/// Serves the contract, health and reflection until the shutdown, by TLS where that is given. While the store takes
+/// nothing health says `NOT_SERVING`, so that work waits with those who have it; what comes all the same is answered.
 ///
 /// Then, in this order: health says `NOT_SERVING`; no connection is taken any more; calls that run are finished, for at
 /// most 15 seconds.
@@ -25,9 +27,10 @@ pub async fn serve(
     tls: Option<ServerTls>,
     shutdown: Shutdown,
 ) -> Result<(), ServeError> {
-    let transforms = TransformerServer::new(Transforms::new(transformer));
-    // There is nothing to load.
-    let (_ready, readiness) = watch::channel(true);
+    let transforms = TransformerServer::new(Transforms::new(transformer.clone()));
+    let (ready, readiness) = watch::channel(true);
+    // Ends with the server, when nobody listens any more.
+    tokio::spawn(room::watch(transformer, ready));
     let mut server = Server::builder("transformer")
         .reflection(&[FILE_DESCRIPTOR_SET])
         .health(readiness)

@@ -3,11 +3,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use safelight_media::{Library, MediaError};
-use safelight_store::{Key, Put, Store};
+use safelight_store::{Key, Put, Store, StoreError};
 
 use crate::config::{Config, NoSandbox};
 use crate::error::TransformError;
 use crate::film::{Animation, Container, Film, Films};
+use crate::room;
 use crate::size::{self, Size};
 use crate::thumbnails::{self, Format};
 use crate::workshop::Workshop;
@@ -191,6 +192,16 @@ impl Transformer {
             .workshop
             .run(move || inner.make_thumbnails(&uri, &output, &sizes));
         timed("thumbnails", made).await
+    }
+
+    /// Whether the store takes what is made: its folder is there, and there is room.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn check_store(&self) -> Result<(), StoreError> {
+        let store = self.inner.store.clone();
+        let checked = tokio::task::spawn_blocking(move || room::check(&store)).await;
+        checked.unwrap_or_else(|error| Err(StoreError::Unavailable(std::io::Error::other(error))))
     }
 
     async fn film(&self, uri: String) -> Result<Film, TransformError> {
