@@ -66,7 +66,15 @@ impl NotificationState {
         }
     }
 
-    fn from_number(number: i64) -> Result<Self, Error> {
+    pub(crate) fn number(self) -> i64 {
+        match self {
+            NotificationState::Ready => 0,
+            NotificationState::Sent => 1,
+            NotificationState::Failed => 2,
+        }
+    }
+
+    pub(crate) fn from_number(number: i64) -> Result<Self, Error> {
         match number {
             0 => Ok(Self::Ready),
             1 => Ok(Self::Sent),

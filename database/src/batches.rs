@@ -7,6 +7,7 @@ use crate::columns::{LONGEST_NAME, cut};
 use crate::dialect::json_ids;
 use crate::session::{NewId as _, transaction};
 use crate::turn::{json_turns, take_turns};
+use crate::uploads::{check_idempotency_key, record_under, recorded_under};
 use crate::{Accepted, Error, Images, NewImage, Status, TaskKind};
 
 /// What the column for addresses of mail holds.
@@ -41,6 +42,8 @@ pub struct NewUpload {
     pub project: Option<String>,
     /// The time of the frame that was asked for, in milliseconds from the film's beginning.
     pub at_ms: Option<u64>,
+    /// What its sender calls the upload, 1 to 255 bytes: under one key one upload is recorded.
+    pub idempotency_key: Option<String>,
 }
 
 /// Finds the sender of a batch, or makes it.
@@ -218,7 +221,8 @@ impl Images {
     /// Records an object that lies in the store, as a batch of its own, as [`Images::accept_batch`] does; in the same
     /// transaction the store's entry of [`Uploads`](crate::Uploads) goes.
     ///
-    /// Can be repeated after any error: what an earlier try wrote is then a duplicate.
+    /// Can be repeated after any error: what an earlier try wrote is then a duplicate. So is what another upload wrote
+    /// under the same key, and then the path that is answered is that upload's: the object of this one is not needed.
     ///
     /// # Errors
     /// [`Error::NotFound`] where the upload was never begun, or was given up and forgotten: its object may be gone.
@@ -236,50 +240,71 @@ impl Images {
         let params = upload.at_ms.map(|at_ms| format!("{{\"at_ms\":{at_ms}}}"));
         let sender = batch.sender.as_deref().map(sender_name);
         let given_json = to_json(std::slice::from_ref(&image))?;
+        let idempotency_key = upload.idempotency_key.as_deref();
+        if let Some(key) = idempotency_key {
+            check_idempotency_key(key)?;
+        }
 
-        let row = transaction!(self.database, "accept_upload", |connection| {
-            let batch_id = open_batch!(connection, batch);
-            let inserted = sqlx::query(concat!(
-                insert_ignore!(),
-                "images (path, project, batch_id, name, bytes) VALUES (?, ?, ?, ?, ?)"
-            ))
-            .bind(&image.path)
-            .bind(&image.project)
-            .bind(batch_id)
-            .bind(name)
-            .bind(bytes)
-            .execute(&mut *connection)
-            .await?;
-            if inserted.rows_affected() == 0 {
-                drop_batch!(connection, batch_id);
-                let found: Option<(i64, i64)> = sqlx::query_as(concat!(
-                    "SELECT images.id, images.status FROM ",
-                    given!(),
-                    then_join!(),
-                    "images ON ",
-                    same_path!()
-                ))
-                .bind(&given_json)
-                .fetch_optional(&mut *connection)
-                .await?;
-                let (id, status) = found.ok_or_else(deleted_meanwhile)?;
-                Recorded {
-                    id,
-                    status,
-                    own: false,
-                }
+        let (row, path) = transaction!(self.database, "accept_upload", |connection| {
+            let earlier = match idempotency_key {
+                Some(key) => recorded_under!(connection, key),
+                None => None,
+            };
+            if let Some((id, status, path)) = earlier {
+                (
+                    Recorded {
+                        id,
+                        status,
+                        own: false,
+                    },
+                    path,
+                )
             } else {
-                let id = inserted.new_id();
-                let begun = sqlx::query("DELETE FROM uploads WHERE object_key = ?")
-                    .bind(&upload.key)
-                    .execute(&mut *connection)
+                let batch_id = open_batch!(connection, batch);
+                let inserted = sqlx::query(concat!(
+                    insert_ignore!(),
+                    "images (path, project, batch_id, name, bytes) VALUES (?, ?, ?, ?, ?)"
+                ))
+                .bind(&image.path)
+                .bind(&image.project)
+                .bind(batch_id)
+                .bind(name)
+                .bind(bytes)
+                .execute(&mut *connection)
+                .await?;
+                if inserted.rows_affected() == 0 {
+                    drop_batch!(connection, batch_id);
+                    let found: Option<(i64, i64)> = sqlx::query_as(concat!(
+                        "SELECT images.id, images.status FROM ",
+                        given!(),
+                        then_join!(),
+                        "images ON ",
+                        same_path!()
+                    ))
+                    .bind(&given_json)
+                    .fetch_optional(&mut *connection)
                     .await?;
-                if begun.rows_affected() == 0 {
-                    return Err(Error::NotFound);
-                }
-                let sender_id = sender_id!(connection, sender.as_deref());
-                let turn = take_turns!(connection, TaskKind::Prepare, sender_id, 1_usize);
-                let task = sqlx::query(
+                    let (id, status) = found.ok_or_else(deleted_meanwhile)?;
+                    (
+                        Recorded {
+                            id,
+                            status,
+                            own: false,
+                        },
+                        image.path.clone(),
+                    )
+                } else {
+                    let id = inserted.new_id();
+                    let begun = sqlx::query("DELETE FROM uploads WHERE object_key = ?")
+                        .bind(&upload.key)
+                        .execute(&mut *connection)
+                        .await?;
+                    if begun.rows_affected() == 0 {
+                        return Err(Error::NotFound);
+                    }
+                    let sender_id = sender_id!(connection, sender.as_deref());
+                    let turn = take_turns!(connection, TaskKind::Prepare, sender_id, 1_usize);
+                    let task = sqlx::query(
                     "INSERT INTO tasks (image_id, kind, batch_id, sender_id, params, turn) VALUES (?, ?, ?, ?, ?, ?)",
                 )
                 .bind(id)
@@ -291,26 +316,40 @@ impl Images {
                 .execute(&mut *connection)
                 .await?
                 .new_id();
-                sqlx::query("INSERT INTO outbox (topic, subject) VALUES (?, ?)")
-                    .bind(TaskKind::Prepare.topic())
-                    .bind(task)
-                    .execute(&mut *connection)
-                    .await?;
-                seal!(connection, batch_id, sender_id);
-                Recorded {
-                    id,
-                    status: Status::Pending.number(),
-                    own: true,
+                    sqlx::query("INSERT INTO outbox (topic, subject) VALUES (?, ?)")
+                        .bind(TaskKind::Prepare.topic())
+                        .bind(task)
+                        .execute(&mut *connection)
+                        .await?;
+                    seal!(connection, batch_id, sender_id);
+                    if let Some(key) = idempotency_key
+                        && !record_under!(connection, key, &upload.key, id)
+                    {
+                        return Err(recorded_meanwhile());
+                    }
+                    (
+                        Recorded {
+                            id,
+                            status: Status::Pending.number(),
+                            own: true,
+                        },
+                        image.path.clone(),
+                    )
                 }
             }
         })?;
         Ok(Accepted {
             id: row.id,
-            path: image.path,
+            path,
             status: Status::from_number(row.status)?,
             duplicate: !row.own,
         })
     }
+}
+
+/// Under the sender's key another upload was recorded in the same moment. The next try finds it.
+fn recorded_meanwhile() -> Error {
+    Error::unavailable("another upload was recorded under the same key meanwhile")
 }
 
 fn check_batch(batch: &NewBatch) -> Result<(), Error> {

@@ -41,6 +41,7 @@ mod outbox;
 mod outputs;
 mod people;
 mod redeem;
+mod resending;
 mod session;
 mod status;
 mod taking;
@@ -70,9 +71,10 @@ pub use outbox::{Outbox, OutboxEntry};
 pub use outputs::{NewOutput, OutputRecord, Prepared};
 pub use people::{EnrolledSample, People, Person, Sample};
 pub use redeem::{FailedPage, RedeemPosition, RedeemQuery, RedeemableTask, Redeemed};
+pub use resending::{ListedNotification, NotificationQuery, Resend};
 pub use status::{Fault, Status, TaskKind, TaskState};
 pub use tasks::{Backlog, TaskRecord, Tasks};
-pub use uploads::Uploads;
+pub use uploads::{UnderKey, Uploads};
 
 /// The topic of the messages that [`Images::accept`] leaves in the outbox.
 pub const TOPIC_IMAGES: &str = "images";

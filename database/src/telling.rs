@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::columns::{LONGEST_REASON, cut, millis};
 use crate::dialect::json_ids;
 use crate::session::transaction;
-use crate::{Channel, Error, NotificationClaim, Notifications};
+use crate::{Error, NotificationClaim, Notifications};
 
 /// What is written where an address asked not to be called again.
 const CLOSED: &str = "the address asked not to be called again";
@@ -159,48 +159,6 @@ impl Notifications {
         })
     }
 
-    /// Has what was sent or failed of a job sent again, through one channel or all, with the same key, and leaves a
-    /// message of it in the outbox. Gives how many there were; zero where the job is not known, or is being told of
-    /// anyway.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    pub async fn resend(&self, batch_id: i64, channel: Option<Channel>) -> Result<u32, Error> {
-        transaction!(self.database, "resend", |connection| {
-            let ended: Vec<(i64, String)> = sqlx::query_as(concat!(
-                "SELECT id, channel FROM notifications WHERE batch_id = ? AND state <> 0 AND round = \
-                 (SELECT round FROM batches WHERE batches.id = batch_id) ORDER BY id",
-                for_update!()
-            ))
-            .bind(batch_id)
-            .fetch_all(&mut *connection)
-            .await?;
-            let mut again = 0;
-            for (id, name) in ended {
-                let topic = Channel::from_name(&name)?;
-                if channel.is_some_and(|channel| channel != topic) {
-                    continue;
-                }
-                sqlx::query(concat!(
-                    "UPDATE notifications SET state = 0, tries = 0, claims = 0, token = NULL, sent_with = NULL, \
-                     reason = NULL, ended_at = NULL, available_at = ",
-                    now!(),
-                    " WHERE id = ?"
-                ))
-                .bind(id)
-                .execute(&mut *connection)
-                .await?;
-                sqlx::query("INSERT INTO outbox (topic, subject) VALUES (?, ?)")
-                    .bind(topic.topic())
-                    .bind(id)
-                    .execute(&mut *connection)
-                    .await?;
-                again += 1;
-            }
-            again
-        })
-    }
-
     /// Calls the URL of `claim` no more: this and all other notifications that wait for it are failed, and
     /// [`Notifications::disabled`] says why from now on.
     ///
@@ -256,21 +214,6 @@ impl Notifications {
             .bind(&claim.recipient_hash)
             .fetch_optional(&mut *connection)
             .await?
-        })
-    }
-
-    /// Lets a URL be called again that had been disabled. Gives whether it had been.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    pub async fn enable(&self, url: &str) -> Result<bool, Error> {
-        transaction!(self.database, "enable_endpoint", |connection| {
-            sqlx::query("DELETE FROM webhook_endpoints WHERE url = ?")
-                .bind(url)
-                .execute(&mut *connection)
-                .await?
-                .rows_affected()
-                > 0
         })
     }
 }

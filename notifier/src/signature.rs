@@ -53,6 +53,11 @@ impl Secrets {
         Ok(Self { masters })
     }
 
+    /// A new secret, of 32 random bytes, as [`Secrets::parse`] takes it.
+    pub fn new_text() -> String {
+        format!("{PREFIX}{}", STANDARD.encode(rand::random::<[u8; 32]>()))
+    }
+
     /// What whoever has this address checks signatures with, as the text that libraries for Standard Webhooks take:
     /// the newest secret's.
     pub fn of_address(&self, url: &str) -> String {
@@ -143,6 +148,13 @@ mod tests {
             signature(&key, "msg_1", 7, b"{}")
         );
         assert_ne!(secrets.of_address("https://hooks.example/b"), known);
+    }
+
+    #[test]
+    fn a_new_secret_is_one_and_nobody_elses() {
+        let (one, other) = (Secrets::new_text(), Secrets::new_text());
+        assert_ne!(one, other);
+        Secrets::parse(&format!("{one},{other}")).unwrap();
     }
 
     #[test]

@@ -160,7 +160,7 @@ impl Caller {
             .tls
             .connect(name, stream)
             .await
-            .map_err(|error| later(format!("no secure connection: {error}")))?;
+            .map_err(|error| later(insecure(&error)))?;
         send(stream, request).await
     }
 
@@ -197,6 +197,27 @@ struct Place {
 
 fn later(why: String) -> NotTaken {
     NotTaken::Later { why, wait: None }
+}
+
+/// Why there is no secure connection, in words of what can be done about it.
+fn insecure(error: &std::io::Error) -> String {
+    use rustls::CertificateError::{
+        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, UnknownIssuer,
+    };
+    let inner = error.get_ref().and_then(|error| error.downcast_ref());
+    let why = match inner {
+        Some(rustls::Error::InvalidCertificate(UnknownIssuer)) => {
+            "its certificate is signed by nobody that is trusted".to_owned()
+        }
+        Some(rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. })) => {
+            "its certificate is for another host".to_owned()
+        }
+        Some(rustls::Error::InvalidCertificate(Expired | ExpiredContext { .. })) => {
+            "the time of its certificate is over".to_owned()
+        }
+        _ => error.to_string(),
+    };
+    format!("no secure connection: {why}")
 }
 
 /// Sends a request and waits for the head of its answer. The rest of the answer is not read: nothing depends on it.

@@ -11,6 +11,8 @@ use crate::work::Left;
 
 /// A message whose task is not due yet is looked at again no sooner than this.
 const SHORTEST: Duration = Duration::from_millis(50);
+/// And at first no later than this; each time it is twice as long.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
 
 /// Takes messages while there is somebody free, until `shutdown`.
 ///
@@ -57,7 +59,7 @@ async fn handle(crew: &Crew, delivery: Delivery) {
         .await;
     let left = match claimed {
         Ok(ClaimOutcome::Claimed(claim)) => crew.work(&claim, Some(&delivery)).await,
-        Ok(ClaimOutcome::NotDue { in_ }) => Left::Again(in_.max(SHORTEST)),
+        Ok(ClaimOutcome::NotDue { in_ }) => Left::Elsewhere(in_),
         Ok(ClaimOutcome::Ended) => Left::Nothing,
         Ok(ClaimOutcome::Unknown) => {
             tracing::warn!(
@@ -75,13 +77,43 @@ async fn handle(crew: &Crew, delivery: Delivery) {
     settle(delivery, left).await;
 }
 
+/// When to look again at a task that is somebody else's for `at_most` so long, or that waits.
+///
+/// Not only then: it may end sooner, and its message should not stand in the queue for long after that. And never later:
+/// where the other one dies, this message is what brings the task up again just after its lease.
+fn look_again(at_most: Duration, attempts: u32) -> Duration {
+    let looks = attempts.saturating_sub(1).min(16);
+    at_most.min(FIRST_LOOK * 2_u32.pow(looks)).max(SHORTEST)
+}
+
 async fn settle(delivery: Delivery, left: Left) {
     let settled = match left {
         Left::Nothing => delivery.finish().await,
         Left::Again(delay) => delivery.requeue(delay).await,
+        Left::Elsewhere(at_most) => {
+            let delay = look_again(at_most, delivery.attempts());
+            delivery.requeue(delay).await
+        }
     };
     if let Err(error) = settled {
         // The queue brings it again; the database then says what is left to do.
         tracing::debug!(%error, "a message could not be answered");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_of_somebody_else_is_looked_at_more_and_more_seldom_and_when_its_lease_ends() {
+        let lease = Duration::from_secs(30);
+        let looks = [1, 2, 3, 4, 5, 6, 100].map(|attempts| look_again(lease, attempts).as_secs());
+        assert_eq!(looks, [1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!(
+            look_again(Duration::from_millis(700), 9),
+            Duration::from_millis(700)
+        );
+        assert_eq!(look_again(Duration::ZERO, 1), SHORTEST);
     }
 }

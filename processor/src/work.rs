@@ -17,10 +17,12 @@ use crate::vitality::Vitality;
 /// What there is left to do about a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Left {
-    /// Nothing: it has its final state, or somebody else has the claim.
+    /// Nothing: it has its final state.
     Nothing,
     /// It is due again after this time.
     Again(Duration),
+    /// Somebody else has it, for this long if he dies, or it waits for so long.
+    Elsewhere(Duration),
 }
 
 /// Works on claimed tasks of one kind. Cheap to clone.
@@ -69,7 +71,7 @@ impl Worker {
                 );
                 metrics::counter!("processor_claims_lost_total").increment(1);
                 // The message stays until the one who has the claim has ended it.
-                Left::Again(claim.lease)
+                Left::Elsewhere(claim.lease)
             }
         }
     }
@@ -155,7 +157,7 @@ impl Worker {
                 Err(Error::LostClaim) => {
                     metrics::counter!("processor_claims_lost_total").increment(1);
                     tracing::warn!(image, outcome, "the claim was lost before the result was written");
-                    return Left::Again(claim.lease);
+                    return Left::Elsewhere(claim.lease);
                 }
                 Err(error) if error.is_unavailable() => {
                     tracing::warn!(image, outcome, %error, "cannot write a result; trying again");

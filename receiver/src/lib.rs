@@ -32,6 +32,8 @@ mod problems;
 mod records;
 mod server;
 mod sweep;
+mod turned;
+mod upload_key;
 
 pub use arguments::Arguments;
 pub use limits::{Limits, UploadLimits};

@@ -22,6 +22,8 @@ use crate::form::{AROUND, Form, FormError, Part};
 use crate::landing::Landing;
 use crate::object_key::{new_key, shown_name};
 use crate::post::{Taken, count_refused};
+use crate::turned::{Turned, free};
+use crate::upload_key::{HELD_FOR, Holding, UploadKey};
 use crate::{Limits, UploadLimits, body, problems};
 
 /// The part of the form that is the file.
@@ -63,6 +65,7 @@ struct Job {
     project: Option<String>,
     at_ms: Option<u64>,
     boundary: String,
+    upload_key: Option<UploadKey>,
     until: Instant,
     slot: (OwnedSemaphorePermit, OwnedSemaphorePermit),
 }
@@ -73,9 +76,10 @@ struct Arrived {
     landing: Landing,
     name: Option<String>,
     bytes: u64,
+    holding: Option<Holding>,
 }
 
-/// Records the file of a form: 202 with the new record.
+/// Records the file of a form: 202 with the new record, or 200 with the one that exists under the sender's key.
 pub(crate) async fn prepare(
     State(desk): State<Desk>,
     wanted: Result<Query<Wanted>, QueryRejection>,
@@ -85,30 +89,28 @@ pub(crate) async fn prepare(
     let length = body.size_hint().lower();
     let job = match desk.admit(wanted, &headers, length).await {
         Ok(job) => job,
-        Err(problem) => {
-            count_refused(1);
+        Err(turned) => {
             // A sender that asked first has sent nothing, and is not to be told to.
             if !headers.contains_key(header::EXPECT) {
                 body::discard(body).await;
             }
-            return Err(problem);
+            return desk.turn(turned);
         }
     };
     let mut begun = None;
     let reading = timeout_at(job.until, desk.read(&job, &mut body, &mut begun));
     let arrived = match reading.await {
         Ok(arrived) => arrived,
-        Err(_) => Err(problems::upload_late(desk.limits.seconds.into())),
+        Err(_) => Err(problems::upload_late(desk.limits.seconds.into()).into()),
     };
     let arrived = match arrived {
         Ok(arrived) => arrived,
-        Err(problem) => {
-            count_refused(1);
+        Err(turned) => {
             if let Some(key) = begun {
                 desk.forget(&key).await;
             }
             body::discard(body).await;
-            return Err(problem);
+            return desk.turn(turned);
         }
     };
     // In a task of its own: what came in whole is recorded, although its sender may not wait for the answer.
@@ -117,7 +119,16 @@ pub(crate) async fn prepare(
         tracing::error!(%error, "recording an upload failed");
         problems::internal()
     })??;
-    Ok((StatusCode::ACCEPTED, Json(Taken::from(accepted))).into_response())
+    Ok(answer(accepted))
+}
+
+fn answer(accepted: Accepted) -> Response {
+    let status = if accepted.duplicate {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
+    (status, Json(Taken::from(accepted))).into_response()
 }
 
 // === impl Desk ===
@@ -149,25 +160,24 @@ impl Desk {
         wanted: Result<Query<Wanted>, QueryRejection>,
         headers: &HeaderMap,
         length: u64,
-    ) -> Result<Job, Problem> {
+    ) -> Result<Job, Turned> {
         let Some(store) = self.store.clone() else {
-            return Err(problems::store_not_set());
+            return Err(problems::store_not_set().into());
         };
         let Query(wanted) = wanted.map_err(|error| problems::query_wrong(&error.body_text()))?;
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         let (email, webhook) = (given(wanted.email), given(wanted.webhook));
         let following = Following::parse(email.as_deref(), webhook.as_deref(), self.webhook_http)?;
         if following.is_nobody() {
-            return Err(problems::address_missing());
+            return Err(problems::address_missing().into());
         }
         let project = given(wanted.project);
         if project
             .as_ref()
             .is_some_and(|project| project.len() > LONGEST_PROJECT)
         {
-            return Err(problems::query_wrong(&format!(
-                "project: its name is longer than {LONGEST_PROJECT} bytes"
-            )));
+            let detail = format!("project: its name is longer than {LONGEST_PROJECT} bytes");
+            return Err(problems::query_wrong(&detail).into());
         }
         let at_ms = wanted.at.map(milliseconds).transpose()?;
         let kind = headers
@@ -176,11 +186,17 @@ impl Desk {
         let boundary =
             multer::parse_boundary(kind.unwrap_or_default()).map_err(|_| problems::not_a_form())?;
         if length > self.limits.bytes.saturating_add(AROUND) {
-            return Err(problems::upload_too_large(self.limits.bytes));
+            return Err(problems::upload_too_large(self.limits.bytes).into());
+        }
+
+        let upload_key = UploadKey::of(headers)?;
+        if let Some(upload_key) = &upload_key {
+            let under = self.uploads.under(upload_key.as_str()).await;
+            free(under.map_err(|error| problems::database_failed_upload(&error, false))?)?;
         }
 
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            return Err(problems::overloaded());
+            return Err(problems::overloaded().into());
         };
         // Until then nothing of the body is read, and the network holds its sender back.
         let until = Instant::now() + self.limits.time();
@@ -191,16 +207,17 @@ impl Desk {
                 project,
                 at_ms,
                 boundary,
+                upload_key,
                 until,
                 slot: (place, slot),
             }),
             Ok(Err(_)) => unreachable!("this semaphore is never closed"),
-            Err(_) => Err(problems::overloaded()),
+            Err(_) => Err(problems::overloaded().into()),
         }
     }
 
     /// Streams the file into the store. What was written down of it before the first byte is left in `begun`.
-    async fn read(&self, job: &Job, body: &mut Body, begun: &mut Option<Key>) -> Result<Arrived, Problem> {
+    async fn read(&self, job: &Job, body: &mut Body, begun: &mut Option<Key>) -> Result<Arrived, Turned> {
         let stall = self.limits.stall();
         let most = self.limits.bytes;
         let mut form = Form::new(body, &job.boundary, FILE_PART, most);
@@ -214,12 +231,11 @@ impl Desk {
                 continue;
             }
             if arrived.is_some() {
-                return Err(problems::files_many());
+                return Err(problems::files_many().into());
             }
             let key = new_key(part.file_name());
             let name = part.file_name().and_then(shown_name);
-            let written = self.uploads.begin(key.as_str()).await;
-            written.map_err(|error| problems::database_failed_upload(&error, false))?;
+            let holding = self.begin(&key, job.upload_key.as_ref()).await?;
             *begun = Some(key.clone());
             let landing = Landing::begin(&job.store, &key, most).await;
             let mut landing = landing.map_err(|error| problems::store_failed(&error, most))?;
@@ -230,16 +246,31 @@ impl Desk {
                 written.map_err(|error| problems::store_failed(&error, most))?;
             }
             if bytes == 0 {
-                return Err(problems::file_empty());
+                return Err(problems::file_empty().into());
             }
             arrived = Some(Arrived {
                 key,
                 landing,
                 name,
                 bytes,
+                holding,
             });
         }
-        arrived.ok_or_else(problems::file_missing)
+        arrived.ok_or_else(|| problems::file_missing().into())
+    }
+
+    /// Writes down that an object is on its way, before its first byte.
+    async fn begin(&self, key: &Key, upload_key: Option<&UploadKey>) -> Result<Option<Holding>, Turned> {
+        let away = |error| problems::database_failed_upload(&error, false);
+        let Some(upload_key) = upload_key else {
+            self.uploads.begin(key.as_str()).await.map_err(away)?;
+            return Ok(None);
+        };
+        let begun = self
+            .uploads
+            .begin_under(upload_key.as_str(), key.as_str(), HELD_FOR);
+        free(begun.await.map_err(away)?)?;
+        Ok(Some(Holding::start(self.uploads.clone(), upload_key, key)))
     }
 
     async fn chunk(&self, part: &mut Part<'_>) -> Result<Option<bytes::Bytes>, Problem> {
@@ -262,9 +293,14 @@ impl Desk {
             bytes: object.bytes,
             project: job.project,
             at_ms: job.at_ms,
+            idempotency_key: job.upload_key.map(|upload_key| upload_key.to_string()),
         };
         let accepted = self.images.accept_upload(&batch, &upload).await;
         let accepted = accepted.map_err(|error| problems::database_failed_upload(&error, true))?;
+        drop(arrived.holding);
+        if accepted.path != upload.path {
+            self.remove(job.store, arrived.key).await;
+        }
         tell(std::slice::from_ref(&accepted), &self.committed);
         metrics::counter!("safelight_receiver_upload_bytes_total").increment(object.bytes);
         drop(job.slot);
@@ -275,6 +311,30 @@ impl Desk {
     async fn forget(&self, key: &Key) {
         if let Err(error) = self.uploads.forget(key.as_str()).await {
             tracing::debug!(%error, "an upload that was given up is left to the sweep");
+        }
+    }
+
+    /// Removes an object in whose place another one was recorded. Where that fails the sweep does it.
+    async fn remove(&self, store: Store, key: Key) {
+        let object = key.clone();
+        match tokio::task::spawn_blocking(move || store.delete(&object)).await {
+            Ok(Ok(())) => self.forget(&key).await,
+            Ok(Err(error)) => tracing::debug!(%error, "an upload that is not needed is left to the sweep"),
+            Err(error) => tracing::debug!(%error, "an upload that is not needed is left to the sweep"),
+        }
+    }
+
+    /// Counts and answers what is not taken in.
+    fn turn(&self, turned: Turned) -> Result<Response, Problem> {
+        match turned {
+            Turned::Away(problem) => {
+                count_refused(1);
+                Err(problem)
+            }
+            Turned::Taken(accepted) => {
+                tell(std::slice::from_ref(&accepted), &self.committed);
+                Ok(answer(accepted))
+            }
         }
     }
 

@@ -2,11 +2,13 @@
 
 mod demo;
 mod migrate;
+mod notify;
 mod post;
 mod redeem;
 mod span;
 mod terminal;
 mod up;
+mod webhook_secret;
 
 use std::process::ExitCode;
 
@@ -33,6 +35,10 @@ enum Command {
     Post(Box<post::PostArgs>),
     /// Put failed tasks back whose reason is one that time may heal
     Redeem(Box<redeem::RedeemArgs>),
+    /// Show who was told of what, and send it again
+    Notify(Box<notify::NotifyArgs>),
+    /// Print a new secret for webhooks, or the one of an address
+    WebhookSecret(webhook_secret::WebhookSecretArgs),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -58,6 +64,14 @@ fn main() -> anyhow::Result<ExitCode> {
             Command::Redeem(arguments) => {
                 let _telemetry = telemetry::init_at("safelight", "warn");
                 redeem::run(*arguments).await
+            }
+            Command::Notify(arguments) => {
+                let _telemetry = telemetry::init_at("safelight", "warn");
+                return notify::run(*arguments).await;
+            }
+            Command::WebhookSecret(arguments) => {
+                webhook_secret::run(&arguments);
+                Ok(())
             }
             Command::Post(arguments) => {
                 let _telemetry = telemetry::init_at("safelight", "error");

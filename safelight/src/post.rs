@@ -55,8 +55,8 @@ pub(crate) struct PostArgs {
     /// how often each file is asked for while waiting
     #[arg(long, default_value = "500ms", value_parser = span::parse)]
     every: Duration,
-    /// how often an upload is tried while the receiver is away or busy, 1 to 1000; one whose answer was lost is
-    /// then posted twice
+    /// how often an upload is tried while the receiver is away or busy, or where its answer was lost, 1 to 1000; the file
+    /// is there once all the same
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
     tries: u32,
     /// print an object of JSON for each file, and one for all in the end

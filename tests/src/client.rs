@@ -40,13 +40,18 @@ impl Client {
 
     /// Posts one path as `curl -d` would. The status and the body, or `None` where no answer came.
     pub async fn post(&self, path: &str) -> Option<(u16, Value)> {
+        self.post_one(&json!({ "path": path })).await
+    }
+
+    /// As [`Client::post`], as a job that somebody is told of.
+    pub async fn post_for(&self, path: &str, email: &str) -> Option<(u16, Value)> {
+        self.post_one(&json!({ "path": path, "email": email })).await
+    }
+
+    async fn post_one(&self, posted: &Value) -> Option<(u16, Value)> {
         let request = self.http.post(format!("{}/image/post", self.base));
         let request = request.header("content-type", "application/x-www-form-urlencoded");
-        let answer = request
-            .body(json!({ "path": path }).to_string())
-            .send()
-            .await
-            .ok()?;
+        let answer = request.body(posted.to_string()).send().await.ok()?;
         let status = answer.status().as_u16();
         Some((status, answer.json().await.unwrap_or(Value::Null)))
     }
@@ -83,6 +88,27 @@ impl Client {
     /// Uploads a file as `curl -F data=@FILE` would, to `/prepare?QUERY`. The status and the body, or `None` where no
     /// answer came.
     pub async fn prepare(&self, name: &str, content: &[u8], query: &str) -> Option<(u16, Value)> {
+        self.upload(None, name, content, query).await
+    }
+
+    /// As [`Client::prepare`], under an `Idempotency-Key`.
+    pub async fn prepare_under(
+        &self,
+        key: &str,
+        name: &str,
+        content: &[u8],
+        query: &str,
+    ) -> Option<(u16, Value)> {
+        self.upload(Some(key), name, content, query).await
+    }
+
+    async fn upload(
+        &self,
+        key: Option<&str>,
+        name: &str,
+        content: &[u8],
+        query: &str,
+    ) -> Option<(u16, Value)> {
         const BOUNDARY: &str = "------------------------d74496d66958873e";
         let head = format!(
             "--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"data\"; filename=\"{name}\"\r\n\
@@ -95,6 +121,10 @@ impl Client {
             "content-type",
             format!("multipart/form-data; boundary={BOUNDARY}"),
         );
+        let request = match key {
+            Some(key) => request.header("idempotency-key", key),
+            None => request,
+        };
         let answer = request.body(body).send().await.ok()?;
         let status = answer.status().as_u16();
         Some((status, answer.json().await.unwrap_or(Value::Null)))

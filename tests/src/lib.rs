@@ -13,11 +13,13 @@ mod client;
 pub mod photographs;
 mod programs;
 mod service;
+mod small_store;
 mod stack;
 
 pub use client::{Client, Image};
 pub use programs::program;
 pub use service::Service;
+pub use small_store::SmallStore;
 pub use stack::{Stack, StackBuilder};
 
 use std::time::Duration;

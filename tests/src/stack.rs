@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tonic::transport::Channel;
 
 use crate::authority::Authority;
-use crate::{Client, Service, eventually, photographs, program};
+use crate::{Client, Service, SmallStore, eventually, photographs, program};
 
 /// MariaDB, nsqlookupd, nsqd and our services, each a process of its own.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub struct Stack {
     pub database_url: String,
     /// Where the recognizer speaks gRPC.
     pub grpc: SocketAddr,
+    /// The store's file system, of a stack whose store is small.
+    pub small_store: Option<SmallStore>,
     transforms: SocketAddr,
     directory: ServerDirectory,
     _alone: OwnedMutexGuard<()>,
@@ -63,6 +65,7 @@ pub struct StackBuilder {
     mutual_tls: bool,
     mail: bool,
     bucket: bool,
+    small_store: Option<u32>,
 }
 
 impl StackBuilder {
@@ -108,6 +111,12 @@ impl StackBuilder {
         self
     }
 
+    /// There is room for so many MiB in the store. Only where [`SmallStore::is_possible`].
+    pub fn small_store(mut self, mebibytes: u32) -> Self {
+        self.small_store = Some(mebibytes);
+        self
+    }
+
     /// Starts everything and waits until all services are ready. One stack runs at a time in a test program:
     /// side by side they would only be slow.
     pub async fn start(self) -> Stack {
@@ -118,6 +127,9 @@ impl StackBuilder {
         for folder in ["media", "known", "cache", "store"] {
             fs::create_dir(root.join(folder)).expect("a folder");
         }
+        let small_store = self
+            .small_store
+            .map(|mebibytes| SmallStore::mount(&root.join("store"), mebibytes).expect("a small store"));
         let mariadb = MariaDb::start().await;
         let database_url = mariadb.create_database().await;
         let lookupd = NsqLookupd::start().await;
@@ -252,6 +264,7 @@ impl StackBuilder {
             bucket,
             database_url,
             grpc,
+            small_store,
             transforms,
             directory,
             _alone: alone,

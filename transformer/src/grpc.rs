@@ -124,8 +124,9 @@ fn output_message(output: Output) -> proto::Output {
 }
 
 // The code tells the caller what to do, as the recognizer's: INVALID_ARGUMENT, OUT_OF_RANGE (it is over a limit) and
-// NOT_FOUND are about the medium and final, ABORTED and INTERNAL may be tried again, RESOURCE_EXHAUSTED means that nothing
-// was begun. UNAVAILABLE, which is told elsewhere, means that the store is away.
+// NOT_FOUND are about the medium and final, ABORTED and INTERNAL may be tried again, RESOURCE_EXHAUSTED means that there is
+// no room, here or in the store, and says nothing about the medium. UNAVAILABLE, which is told elsewhere, means that the
+// store takes nothing.
 impl From<TransformError> for Status {
     fn from(error: TransformError) -> Self {
         let code = match &error {
@@ -143,7 +144,6 @@ impl From<TransformError> for Status {
             TransformError::Store(
                 StoreError::Missing
                 | StoreError::There
-                | StoreError::Full
                 | StoreError::TooLarge { .. }
                 | StoreError::Unavailable(_)
                 | StoreError::Overwrites,
@@ -151,7 +151,7 @@ impl From<TransformError> for Status {
                 tracing::warn!(%error, "the store failed a call");
                 Code::Aborted
             }
-            TransformError::Busy => Code::ResourceExhausted,
+            TransformError::Busy | TransformError::Store(StoreError::Full) => Code::ResourceExhausted,
             TransformError::Crashed => Code::Internal,
         };
         Self::new(code, error.to_string())

@@ -9,6 +9,7 @@ mod error;
 mod film;
 mod grpc;
 mod resize;
+mod room;
 mod server;
 mod size;
 mod thumbnails;

@@ -91,16 +91,10 @@ async fn run(args: Args) -> anyhow::Result<()> {
         .await
         .unwrap_or_else(|error| configuration_error(error));
     let readiness = Readiness::new(shutdown.clone());
-    let asked = store.clone();
+    let asked = transformer.clone();
     readiness.register("store", Duration::from_secs(2), move || {
-        let store = asked.clone();
-        async move {
-            let checked = tokio::task::spawn_blocking(move || store.check()).await;
-            match checked {
-                Ok(checked) => checked.map_err(|error| error.to_string()),
-                Err(error) => Err(error.to_string()),
-            }
-        }
+        let transformer = asked.clone();
+        async move { transformer.check_store().await.map_err(|error| error.to_string()) }
     });
     tokio::spawn(sweep(store));
     tracing::info!(grpc = %listener.local_addr()?, http = %http.local_addr()?, "listening");

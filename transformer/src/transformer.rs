@@ -8,6 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::config::{Config, NoSandbox};
 use crate::error::TransformError;
 use crate::film::{Animation, Container, Film, Films};
+use crate::room;
 use crate::size::{self, Size};
 use crate::thumbnails::{self, Format, Thumbnail};
 use crate::workshop::Workshop;
@@ -199,16 +200,14 @@ impl Transformer {
         timed("thumbnails", made).await
     }
 
-    /// Whether the store works, by asking it.
+    /// Whether the store takes what is made: it is there, and there is room.
     ///
     /// # Errors
-    /// As [`Store::check`].
-    pub(crate) async fn check_store(&self) -> Result<(), StoreError> {
+    /// Why not.
+    pub async fn check_store(&self) -> Result<(), StoreError> {
         let store = self.inner.store.clone();
-        match tokio::task::spawn_blocking(move || store.check()).await {
-            Ok(checked) => checked,
-            Err(error) => Err(StoreError::Unavailable(std::io::Error::other(error))),
-        }
+        let checked = tokio::task::spawn_blocking(move || room::check(&store)).await;
+        checked.unwrap_or_else(|error| Err(StoreError::Unavailable(std::io::Error::other(error))))
     }
 
     async fn film(&self, uri: String) -> Result<(Film, OwnedSemaphorePermit), TransformError> {

@@ -77,6 +77,18 @@ CREATE TABLE IF NOT EXISTS uploads (
     KEY uploads_age (created_at)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
+-- What senders call their uploads, so that one that is sent again is not recorded again. object_key: who holds the key while
+-- held_until lies ahead. image_id: what was recorded under it.
+CREATE TABLE IF NOT EXISTS upload_keys (
+    idempotency_key VARCHAR(255) NOT NULL PRIMARY KEY,
+    object_key VARCHAR(512) NOT NULL,
+    held_until BIGINT NOT NULL,
+    image_id BIGINT NULL,
+    KEY upload_keys_object (object_key),
+    KEY upload_keys_image (image_id),
+    CONSTRAINT upload_keys_image FOREIGN KEY (image_id) REFERENCES images (id) ON DELETE CASCADE
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
 -- state: 0 ready (a lease is an available_at ahead, as for tasks), 1 sent, 2 failed. message_key: what Message-ID and
 -- webhook-id are made of, the same at every try. sent_with: the notification whose mail told of this one, too.
 CREATE TABLE IF NOT EXISTS notifications (

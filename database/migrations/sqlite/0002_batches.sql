@@ -63,6 +63,15 @@ CREATE TABLE uploads (
 );
 CREATE INDEX uploads_age ON uploads (created_at);
 
+CREATE TABLE upload_keys (
+    idempotency_key VARCHAR(255) NOT NULL PRIMARY KEY,
+    object_key VARCHAR(512) NOT NULL,
+    held_until BIGINT NOT NULL,
+    image_id BIGINT NULL REFERENCES images (id) ON DELETE CASCADE
+);
+CREATE INDEX upload_keys_object ON upload_keys (object_key);
+CREATE INDEX upload_keys_image ON upload_keys (image_id);
+
 CREATE TABLE notifications (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     batch_id BIGINT NOT NULL REFERENCES batches (id) ON DELETE CASCADE,

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use safelight_database::{
-    Accepted, Database, Error, NewBatch, NewImage, NewUpload, Options, Status, TaskState,
+    Accepted, Database, Error, NewBatch, NewImage, NewUpload, Options, Status, TaskState, UnderKey,
 };
 use safelight_testkit::MariaDb;
 
@@ -23,6 +23,14 @@ fn upload(key: &str) -> NewUpload {
         bytes: 7,
         project: Some("door".to_owned()),
         at_ms: Some(1_500),
+        idempotency_key: None,
+    }
+}
+
+fn under(idempotency_key: &str, key: &str) -> NewUpload {
+    NewUpload {
+        idempotency_key: Some(idempotency_key.to_owned()),
+        ..upload(key)
     }
 }
 
@@ -188,6 +196,51 @@ on_both_back_ends! {
         let again = back_end.database.images().accept_upload(&to_a(), &upload("input/1/a.png")).await.unwrap();
         assert_eq!((again.id, again.duplicate), (accepted.id, true));
         assert_eq!((rows(back_end, "batches").await, rows(back_end, "outbox").await), (1, 1));
+    }
+
+    async fn under_a_senders_key_one_upload_is_recorded(back_end: &BackEnd) {
+        let (uploads, images) = (back_end.database.uploads(), back_end.database.images());
+        assert_eq!(uploads.under("mine").await.unwrap(), UnderKey::Free);
+        assert_eq!(uploads.begin_under("mine", "input/1/a.png", LONG).await.unwrap(), UnderKey::Free);
+        assert_eq!(uploads.under("mine").await.unwrap(), UnderKey::Held);
+        assert_eq!(uploads.begin_under("mine", "input/2/a.png", LONG).await.unwrap(), UnderKey::Held);
+        assert_eq!(uploads.begin_under("Mine", "input/3/a.png", LONG).await.unwrap(), UnderKey::Free, "another key");
+        assert_eq!(rows(back_end, "uploads").await, 2, "of the one that is refused nothing is written");
+
+        let accepted = images.accept_upload(&to_a(), &under("mine", "input/1/a.png")).await.unwrap();
+        assert!(!accepted.duplicate);
+        let again = UnderKey::Recorded(Accepted { duplicate: true, ..accepted.clone() });
+        assert_eq!(uploads.under("mine").await.unwrap(), again);
+        assert_eq!(uploads.begin_under("mine", "input/4/a.png", LONG).await.unwrap(), again);
+        let repeated = images.accept_upload(&to_a(), &under("mine", "input/1/a.png")).await.unwrap();
+        assert_eq!((repeated.id, repeated.duplicate), (accepted.id, true));
+        assert_eq!((rows(back_end, "images").await, rows(back_end, "batches").await), (1, 1));
+
+        assert!(matches!(uploads.begin_under(&"x".repeat(256), "input/5/a.png", LONG).await, Err(Error::Invalid(_))));
+    }
+
+    async fn a_key_whose_upload_is_not_heard_of_goes_to_the_next_and_the_first_to_be_recorded_counts(back_end: &BackEnd) {
+        let (uploads, images) = (back_end.database.uploads(), back_end.database.images());
+        uploads.begin_under("mine", "input/1/a.png", Duration::ZERO).await.unwrap();
+        assert_eq!(uploads.begin_under("mine", "input/2/a.png", LONG).await.unwrap(), UnderKey::Free);
+        uploads.hold("mine", "input/1/a.png", Duration::ZERO).await.unwrap();
+        assert_eq!(uploads.under("mine").await.unwrap(), UnderKey::Held, "it is another's by now");
+
+        // The first one was slow, not dead.
+        let accepted = images.accept_upload(&to_a(), &under("mine", "input/1/a.png")).await.unwrap();
+        let late = images.accept_upload(&to_a(), &under("mine", "input/2/a.png")).await.unwrap();
+        assert_eq!((late.id, late.path, late.duplicate), (accepted.id, accepted.path, true));
+        assert_eq!((rows(back_end, "images").await, rows(back_end, "outbox").await), (1, 1));
+        assert_eq!(uploads.abandoned(Duration::ZERO, 10).await.unwrap(), ["input/2/a.png"], "its object is removed");
+        uploads.forget("input/2/a.png").await.unwrap();
+        assert!(matches!(uploads.under("mine").await.unwrap(), UnderKey::Recorded(_)));
+    }
+
+    async fn a_key_whose_upload_is_forgotten_is_free(back_end: &BackEnd) {
+        let uploads = back_end.database.uploads();
+        uploads.begin_under("mine", "input/1/a.png", LONG).await.unwrap();
+        uploads.forget("input/1/a.png").await.unwrap();
+        assert_eq!(uploads.under("mine").await.unwrap(), UnderKey::Free);
     }
 
     async fn a_name_that_is_too_long_is_cut(back_end: &BackEnd) {

@@ -2,7 +2,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use safelight_database::{Channel, Correspondence, Error, NotificationClaim, NotificationOutcome, Status};
+use safelight_database::{
+    Channel, Correspondence, Error, NotificationClaim, NotificationOutcome, NotificationQuery,
+    NotificationState, Resend, Status,
+};
 use tokio::sync::Barrier;
 
 use crate::back_end::{BackEnd, LONG, eventually, on_both_back_ends};
@@ -273,15 +276,46 @@ on_both_back_ends! {
         let id = mail(back_end).await;
         let first = claim(back_end, id).await;
         let notifications = back_end.database.notifications();
-        assert_eq!(notifications.resend(first.batch_id, None).await.unwrap(), 0, "it is being told of anyway");
+        assert_eq!(notifications.resend(id, false).await.unwrap(), Resend::Waits);
         notifications.fail(std::slice::from_ref(&first), "no such user").await.unwrap();
-        assert_eq!(notifications.resend(first.batch_id, Some(Channel::Webhook)).await.unwrap(), 0);
-        assert_eq!(notifications.resend(first.batch_id, Some(Channel::Mail)).await.unwrap(), 1);
+        assert_eq!(notifications.resend(id, false).await.unwrap(), Resend::Again);
         assert_eq!(back_end.texts("SELECT topic FROM outbox").await, ["mail"]);
         assert_eq!(back_end.number("SELECT subject FROM outbox").await, id);
         let second = claim(back_end, id).await;
         assert_eq!((second.message_key, second.tries, second.claims), (first.message_key, 0, 1));
-        assert_eq!(notifications.resend(4711, None).await.unwrap(), 0);
+        assert_eq!(notifications.resend(4711, false).await.unwrap(), Resend::Unknown);
+        notifications.sent(&[second]).await.unwrap();
+        assert_eq!(notifications.resend(id, false).await.unwrap(), Resend::Again, "what was sent, too");
+    }
+
+    async fn an_operator_sees_the_newest_first_by_state_channel_and_job(back_end: &BackEnd) {
+        let url = "https://hooks.example/a";
+        let (sent, failed) = (mail(back_end).await, mail(back_end).await);
+        let called = notification(back_end, Channel::Webhook, url).await;
+        let notifications = back_end.database.notifications();
+        notifications.sent(&[claim(back_end, sent).await]).await.unwrap();
+        notifications.fail(&[claim(back_end, failed).await], "no such user").await.unwrap();
+        let asked = async |query: NotificationQuery, before| -> Vec<i64> {
+            let listed = notifications.list(&query, before).await.unwrap();
+            listed.iter().map(|notification| notification.id).collect()
+        };
+        assert_eq!(asked(NotificationQuery::default(), None).await, [called, failed, sent]);
+        assert_eq!(asked(NotificationQuery::default(), Some(called)).await, [failed, sent]);
+        let states = vec![NotificationState::Ready, NotificationState::Sent];
+        assert_eq!(asked(NotificationQuery { states, ..Default::default() }, None).await, [called, sent]);
+        let of_mails = NotificationQuery { channel: Some(Channel::Mail), ..Default::default() };
+        assert_eq!(asked(of_mails, None).await, [failed, sent]);
+
+        let all = notifications.list(&NotificationQuery::default(), None).await.unwrap();
+        let of_job = NotificationQuery { batch_id: Some(all[1].batch_id), ..Default::default() };
+        assert_eq!(notifications.list(&of_job, None).await.unwrap(), [all[1].clone()]);
+        assert_eq!((all[1].recipient.as_str(), all[1].channel), ("a@b.example", Channel::Mail));
+        assert_eq!((all[1].state, all[1].reason.as_deref()), (NotificationState::Failed, Some("no such user")));
+        assert!(all[1].ended_at_ms.is_some() && all[0].ended_at_ms.is_none());
+        assert!(!all[0].disabled);
+        notifications.disable(&sweep(back_end, Channel::Webhook, 1).await[0]).await.unwrap();
+        let disabled = notifications.list(&NotificationQuery::default(), None).await.unwrap();
+        assert!(disabled[0].disabled && !disabled[1].disabled);
     }
 
     async fn an_address_that_wants_no_calls_gets_none_until_it_is_enabled(back_end: &BackEnd) {
@@ -303,8 +337,10 @@ on_both_back_ends! {
             assert_eq!(one(back_end, "state", id).await, 2);
         }
         assert_eq!(one(back_end, "state", other).await, 0);
-        assert!(notifications.enable(url).await.unwrap());
-        assert!(!notifications.enable(url).await.unwrap());
+        assert_eq!(notifications.resend(second, false).await.unwrap(), Resend::Disabled);
+        assert_eq!(one(back_end, "state", second).await, 2);
+        assert_eq!(notifications.resend(second, true).await.unwrap(), Resend::Again);
+        assert_eq!(one(back_end, "state", second).await, 0);
         assert_eq!(notifications.disabled(&claims[0]).await.unwrap(), None);
     }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod road;
+mod secure;
 
 mod digest;
 mod dying;

@@ -9,47 +9,57 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use safelight_database::Channel;
+use axum::serve::Listener;
+use safelight_database::{Channel, Resend};
 use safelight_notifier::{Configuration, Secrets};
 use serde_json::Value;
+use tokio::net::TcpListener;
 
 use crate::road::{PUBLIC_URL, Road, eventually};
 
-const SENT: i64 = 1;
+pub(crate) const SENT: i64 = 1;
 const FAILED: i64 = 2;
 
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLrSw";
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLrSw";
 const NEWER: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
 
 /// Somebody who is called, on 127.0.0.1: answers as it is told, then with 204, and keeps what it was sent.
-struct Sink {
-    address: SocketAddr,
+pub(crate) struct Sink {
+    pub(crate) address: SocketAddr,
     heard: Heard,
 }
 
 /// A status and its headers.
-type Answer = (StatusCode, &'static [(&'static str, &'static str)]);
+pub(crate) type Answer = (StatusCode, &'static [(&'static str, &'static str)]);
 
 #[derive(Clone, Default)]
-struct Heard {
+pub(crate) struct Heard {
     answers: Arc<Mutex<VecDeque<Answer>>>,
     calls: Arc<Mutex<Vec<Called>>>,
 }
 
 #[derive(Clone, Debug)]
-struct Called {
-    path: String,
+pub(crate) struct Called {
+    pub(crate) path: String,
     headers: HeaderMap,
     body: Bytes,
 }
 
 impl Sink {
     async fn start(answers: &[Answer]) -> Sink {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        Sink::serve(listener, address, answers)
+    }
+
+    /// One that is reached by this listener.
+    pub(crate) fn serve<L>(listener: L, address: SocketAddr, answers: &[Answer]) -> Sink
+    where
+        L: Listener<Addr = SocketAddr>,
+    {
         let heard = Heard::default();
         heard.answers.lock().unwrap().extend(answers);
         let router = Router::new().fallback(hear).with_state(heard.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Sink { address, heard }
     }
@@ -58,7 +68,7 @@ impl Sink {
         format!("http://{}{path}", self.address)
     }
 
-    fn calls(&self) -> Vec<Called> {
+    pub(crate) fn calls(&self) -> Vec<Called> {
         self.heard.calls.lock().unwrap().clone()
     }
 }
@@ -207,10 +217,24 @@ async fn an_address_that_is_gone_is_not_called_again() {
     assert_eq!(road.ended(second).await, (FAILED, 0, gone));
     assert_eq!(sink.calls().len(), 1);
 
-    assert!(road.database.notifications().enable(&url).await.unwrap());
+    let notifications = road.database.notifications();
+    assert_eq!(
+        notifications.resend(first, false).await.unwrap(),
+        Resend::Disabled
+    );
+    assert_eq!(notifications.resend(first, true).await.unwrap(), Resend::Again);
+    assert_eq!(road.ended(first).await, (SENT, 0, None));
     let third = road.job("bird.png", Channel::Webhook, &url).await;
     assert_eq!(road.ended(third).await, (SENT, 0, None));
     running.stop().await;
+    let ids: Vec<String> = sink
+        .calls()
+        .iter()
+        .map(|called| called.header("webhook-id").to_owned())
+        .collect();
+    assert_eq!(ids.len(), 3);
+    assert_eq!(ids[0], ids[1], "the same message again");
+    assert_ne!(ids[1], ids[2]);
 }
 
 #[tokio::test]

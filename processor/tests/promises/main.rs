@@ -8,7 +8,15 @@ use std::time::Duration;
 
 use road::Road;
 use safelight_database::Status;
+use safelight_processor::Settings;
 use scripted::Answer;
+use tokio::time::Instant;
+
+/// It works on nothing but what messages bring.
+fn without_a_sweep(settings: &mut Settings) {
+    settings.concurrency = 1;
+    settings.sweep_interval = DEADLINE * 10;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_recognizer_is_away_nothing_is_failed_and_no_try_is_used_up() {
@@ -133,12 +141,8 @@ async fn work_that_no_message_brings_is_swept_up_by_a_single_hand() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_pictures_of_one_project_hold_up_no_other() {
-    // Without the sweep, which takes turns by itself.
-    let mut road = Road::with(|settings| {
-        settings.concurrency = 1;
-        settings.sweep_overdue = Duration::from_secs(600);
-    })
-    .await;
+    // The sweep takes turns by itself.
+    let mut road = Road::with(without_a_sweep).await;
     let many = road.accept_of("many", 1_000).await;
     let one = road.accept_of("one", 1).await;
     road.recognizer.start();
@@ -169,6 +173,47 @@ async fn a_message_that_names_nothing_does_no_harm() {
         road.queue_is_empty().await.then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_whose_worker_died_goes_on_just_after_its_lease_by_its_message_alone() {
+    let lease = Duration::from_secs(3);
+    let mut road = Road::with(without_a_sweep).await;
+    let ids = road.record_one("/a.jpg").await;
+    let died = road.claim_for(ids[0], lease).await;
+    let claimed = Instant::now();
+    road.recognizer.start();
+    road.announce(&ids).await;
+    let image = road.wait_until_final(ids[0]).await;
+    assert_eq!(image.image.status, Status::Processed);
+    assert!(
+        claimed.elapsed() >= lease - Duration::from_millis(100),
+        "nobody is overtaken"
+    );
+    // On a busy machine, too: what comes long after that is another net than the message.
+    assert!(
+        claimed.elapsed() < lease + Duration::from_secs(20),
+        "{:?}",
+        claimed.elapsed()
+    );
+    assert_eq!(died.claims, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_a_task_that_somebody_else_ends_does_not_wait_for_his_lease() {
+    let mut road = Road::with(without_a_sweep).await;
+    let ids = road.record_one("/a.jpg").await;
+    let other = road.claim_for(ids[0], DEADLINE * 10).await;
+    road.recognizer.start();
+    road.announce(&ids).await;
+    road.eventually("the message was looked at and put off", async |road| {
+        road.next_message().await.is_some_and(|in_| in_ > Duration::ZERO)
+    })
+    .await;
+    road.fail(&other).await;
+    road.eventually("the message is gone", async |road| road.queue_is_empty().await)
+        .await;
+    assert_eq!(road.recognizer.calls("/a.jpg"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

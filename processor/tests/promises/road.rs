@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use safelight_database::{Claim, ClaimOutcome, Database, ImageDetail, NewImage, Options, Status, TaskKind};
+use safelight_database::{
+    Claim, ClaimOutcome, Database, Fault, ImageDetail, NewImage, Options, Status, TaskKind,
+};
 use safelight_mesh::{Availability, Probe, Settings as MeshSettings, Target};
 use safelight_processor::{Processor, RecognizerApi, Settings, run};
 use safelight_queue::{Queue, TOPIC_IMAGES, encode_id};
@@ -45,6 +47,13 @@ impl Found for bool {
     type Value = ();
     fn found(self) -> Option<()> {
         self.then_some(())
+    }
+}
+
+fn image(path: &str) -> NewImage {
+    NewImage {
+        path: path.to_owned(),
+        project: None,
     }
 }
 
@@ -122,11 +131,9 @@ impl Road {
 
     /// Records images and announces them.
     pub async fn accept<const N: usize>(&self, paths: [&str; N]) -> Vec<i64> {
-        let image = |path: &str| NewImage {
-            path: path.to_owned(),
-            project: None,
-        };
-        self.record(&paths.map(image)).await
+        let ids = self.record(&paths.map(image)).await;
+        self.announce(&ids).await;
+        ids
     }
 
     /// As many images of a project.
@@ -135,15 +142,24 @@ impl Road {
             path: format!("/{project}/{number}.jpg"),
             project: Some(project.to_owned()),
         };
-        self.record(&(0..count).map(image).collect::<Vec<_>>()).await
+        let ids = self.record(&(0..count).map(image).collect::<Vec<_>>()).await;
+        self.announce(&ids).await;
+        ids
+    }
+
+    /// Records an image. The processor's relay may announce it.
+    pub async fn record_one(&self, path: &str) -> Vec<i64> {
+        self.record(&[image(path)]).await
     }
 
     async fn record(&self, images: &[NewImage]) -> Vec<i64> {
         let accepted = self.database.images().accept(images).await.unwrap();
-        let ids: Vec<i64> = accepted.iter().map(|accepted| accepted.id).collect();
+        accepted.iter().map(|accepted| accepted.id).collect()
+    }
+
+    pub async fn announce(&self, ids: &[i64]) {
         let bodies: Vec<Bytes> = ids.iter().map(|id| encode_id(*id)).collect();
         self.queue.publish(TOPIC_IMAGES, &bodies).await.unwrap();
-        ids
     }
 
     /// Records an image whose message is lost: taken out of the outbox before the processor's relay has seen it. Where the
@@ -169,8 +185,13 @@ impl Road {
     }
 
     pub async fn queue_is_empty(&self) -> bool {
+        self.next_message().await.is_none()
+    }
+
+    /// How long until the next message comes, if there is one.
+    pub async fn next_message(&self) -> Option<Duration> {
         let table = self.database.embedded_queue().unwrap();
-        table.next_due(TOPIC_IMAGES).await.unwrap().is_none()
+        table.next_due(TOPIC_IMAGES).await.unwrap()
     }
 
     pub async fn image(&self, id: i64) -> ImageDetail {
@@ -186,10 +207,20 @@ impl Road {
     }
 
     pub async fn claim(&self, id: i64) -> Claim {
+        self.claim_for(id, DEADLINE).await
+    }
+
+    /// Fails what was claimed.
+    pub async fn fail(&self, claim: &Claim) {
+        let tasks = self.database.tasks();
+        tasks.fail(claim, Fault::Bad, "it is bad").await.unwrap();
+    }
+
+    pub async fn claim_for(&self, id: i64, lease: Duration) -> Claim {
         let claimed = self
             .database
             .tasks()
-            .claim_subject(id, TaskKind::Identify, DEADLINE)
+            .claim_subject(id, TaskKind::Identify, lease)
             .await
             .unwrap();
         match claimed {

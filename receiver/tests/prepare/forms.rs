@@ -40,6 +40,16 @@ pub(crate) async fn send(served: &Served, path: &str, body: impl Into<reqwest::B
     request.body(body).send().await.unwrap()
 }
 
+/// Sends a file under a key.
+pub(crate) async fn send_under(served: &Served, key: &str, name: &str, content: &[u8]) -> Response {
+    let request = served.client.post(served.url(TO_A)).header(
+        "content-type",
+        format!("multipart/form-data; boundary={BOUNDARY}"),
+    );
+    let request = request.header("idempotency-key", key);
+    request.body(form(&[file(name, content)])).send().await.unwrap()
+}
+
 pub(crate) async fn send_file(served: &Served, name: &str, content: &[u8]) -> Response {
     send(served, TO_A, form(&[file(name, content)])).await
 }
@@ -53,6 +63,14 @@ impl Slow {
     /// Sends the head of a request whose body has `length` bytes, and the beginning of its file.
     pub(crate) async fn begin(served: &Served, length: usize, beginning: &[u8]) -> Self {
         let mut slow = Self::with_head(served, TO_A, length, "").await;
+        slow.go_on(beginning).await;
+        slow
+    }
+
+    /// As [`Slow::begin`], under a key.
+    pub(crate) async fn begin_under(served: &Served, key: &str, length: usize, beginning: &[u8]) -> Self {
+        let header = format!("Idempotency-Key: {key}\r\n");
+        let mut slow = Self::with_head(served, TO_A, length, &header).await;
         slow.go_on(beginning).await;
         slow
     }

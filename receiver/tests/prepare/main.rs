@@ -8,5 +8,6 @@ mod served;
 
 mod bounded;
 mod refused;
+mod repeated;
 mod swept;
 mod taken;

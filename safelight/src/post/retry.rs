@@ -43,12 +43,13 @@ impl Retry {
     }
 }
 
-/// Whether the same request may be answered otherwise later: too many at a time, or a server, or one between, that is
-/// just not there.
+/// Whether the same request may be answered otherwise later: too many at a time, the same upload still under way, or a
+/// server, or one between, that is just not there.
 pub(crate) fn is_passing(status: StatusCode) -> bool {
     matches!(
         status,
-        StatusCode::TOO_MANY_REQUESTS
+        StatusCode::CONFLICT
+            | StatusCode::TOO_MANY_REQUESTS
             | StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT

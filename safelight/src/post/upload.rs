@@ -13,6 +13,8 @@ use super::form::Form;
 use super::retry::{Retry, is_passing};
 use crate::terminal::printable_cut;
 
+/// Under one of these the receiver records one upload, however often it is sent.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// An upload of which the receiver has taken nothing for so long is given up and begun anew.
 const STALLED: Duration = Duration::from_secs(300);
 /// How much of an answer is read.
@@ -81,12 +83,13 @@ impl Receiver {
         })
     }
 
-    /// Uploads a file, trying again where the receiver is away or busy. What was sent of it is added up in `sent`,
-    /// from nothing at each try.
+    /// Uploads a file, trying again where the receiver is away or busy or its answer was lost; it is recorded once all the
+    /// same. What was sent of it is added up in `sent`, from nothing at each try.
     ///
     /// # Errors
     /// Why it was not taken, in words.
     pub(crate) async fn upload(&self, path: &Path, sent: &Arc<AtomicU64>) -> Result<Taken, String> {
+        let idempotency_key = format!("{:032x}", rand::random::<u128>());
         self.persist(self.tries, async || {
             sent.store(0, Ordering::Relaxed);
             let form = Form::open(path, Arc::clone(sent))
@@ -98,6 +101,7 @@ impl Receiver {
                 .client
                 .post(url)
                 .header(CONTENT_TYPE, form.content_type())
+                .header(IDEMPOTENCY_KEY, &idempotency_key)
                 .body(reqwest::Body::wrap(form));
             let response = tokio::select! {
                 response = request.send() => response.map_err(Failure::broken)?,

@@ -1,6 +1,7 @@
 //! The commands of `safelight` as a user gives them: the program itself, what it prints, and how it exits.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod notifying;
 mod posting;
 mod receiver;
 mod redeeming;
@@ -29,6 +30,7 @@ fn safelight(arguments: &[&str]) -> Command {
         "DATABASE_URL",
         "MYSQL_CONNECTION",
         "RUST_LOG",
+        "WEBHOOK_SECRETS",
         "HTTP_PROXY",
         "http_proxy",
     ] {

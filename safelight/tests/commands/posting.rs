@@ -102,6 +102,28 @@ async fn connections_that_break_are_made_again() {
 }
 
 #[tokio::test]
+async fn every_try_of_a_file_has_one_key_and_every_file_another() {
+    let receiver = Receiver::start().await;
+    receiver.answers([Answer::Lost, Answer::UnderWay, Answer::Busy { retry_after: "0" }]);
+    let files = folder(&["cat.png"]);
+    let outcome = run(&["post", text(files.path()), "--url", &receiver.url]).await;
+    assert_eq!(outcome.code, 0, "{:?} {}", outcome.lines, outcome.errors);
+    run(&["post", text(files.path()), "--url", &receiver.url]).await;
+
+    let uploads = receiver.uploads();
+    let keys: Vec<&str> = uploads
+        .iter()
+        .map(|upload| upload.idempotency_key.as_str())
+        .collect();
+    assert_eq!(keys.len(), 5, "{keys:?}");
+    assert!(
+        keys[0].len() == 32 && keys[..4].iter().all(|key| *key == keys[0]),
+        "{keys:?}"
+    );
+    assert_ne!(keys[4], keys[0]);
+}
+
+#[tokio::test]
 async fn what_is_refused_is_said_in_the_receivers_words_and_the_others_are_posted() {
     let receiver = Receiver::start().await;
     receiver.answers([Answer::Refused]);

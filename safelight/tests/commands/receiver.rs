@@ -31,6 +31,7 @@ pub(crate) struct Receiver {
 pub(crate) struct Upload {
     pub(crate) query: String,
     pub(crate) content_type: String,
+    pub(crate) idempotency_key: String,
     pub(crate) announced: Option<u64>,
     pub(crate) bytes: u64,
     pub(crate) beginning: Vec<u8>,
@@ -44,6 +45,10 @@ pub(crate) enum Answer {
     Busy { retry_after: &'static str },
     /// 422.
     Refused,
+    /// 409: the same upload is under way.
+    UnderWay,
+    /// The connection ends where the answer should be.
+    Lost,
 }
 
 #[derive(Default)]
@@ -177,6 +182,7 @@ async fn prepare(State(script): State<Arc<Script>>, request: Request) -> Respons
     let upload = Upload {
         query: parts.uri.query().unwrap_or_default().to_owned(),
         content_type: text(header::CONTENT_TYPE).unwrap_or_default(),
+        idempotency_key: text(header::HeaderName::from_static("idempotency-key")).unwrap_or_default(),
         announced: text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
         bytes,
         beginning,
@@ -202,6 +208,14 @@ async fn prepare(State(script): State<Arc<Script>>, request: Request) -> Respons
             let problem = json!({ "title": "too much at once", "detail": "come again" });
             let headers = [(header::RETRY_AFTER, retry_after)];
             (StatusCode::SERVICE_UNAVAILABLE, headers, Json(problem)).into_response()
+        }
+        Some(Answer::UnderWay) => {
+            let problem = json!({ "title": "the same upload is under way", "detail": "come again" });
+            (StatusCode::CONFLICT, [(header::RETRY_AFTER, "0")], Json(problem)).into_response()
+        }
+        Some(Answer::Lost) => {
+            let breaks = futures::stream::iter([Err::<Bytes, _>(std::io::Error::other("killed"))]);
+            (StatusCode::ACCEPTED, Body::from_stream(breaks)).into_response()
         }
         Some(Answer::Refused) => {
             let problem = json!({ "title": "address wrong", "detail": "a@b has no domain" });
