@@ -4,7 +4,6 @@
 #![allow(clippy::expect_used)]
 
 use std::fs;
-use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,6 +11,7 @@ use std::time::Duration;
 
 use crate::s3::owned;
 use crate::server_process::{ServerDirectory, ServerProcess, free_port};
+use crate::skip::unless_skipped;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 const SCRIPT: &str = include_str!("azure_container.js");
@@ -25,17 +25,12 @@ const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6t
 /// # Panics
 /// It was not, and the variable `CI` is `true`.
 pub fn azure_available_or_skipped(test: &str) -> bool {
-    if program().is_file() {
-        return true;
-    }
-    assert!(
-        std::env::var("CI").as_deref() != Ok("true"),
-        "azurite not found in .tools, and with CI=true no test is skipped; run scripts/build-azurite.sh"
-    );
-    // Not `eprintln!`, whose output the test harness keeps to itself when a test passes.
-    let line = format!("SKIPPED: {test}: azurite not found in .tools; run scripts/build-azurite.sh\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    false
+    unless_skipped(
+        program().is_file(),
+        test,
+        "azurite not found in .tools",
+        "run scripts/build-azurite.sh",
+    )
 }
 
 /// Returns from the test that calls it, saying so, where Azurite was not installed.

@@ -1,7 +1,8 @@
 //! Whether films can be made and worked on.
 
-use std::io::Write as _;
 use std::process::{Command, Stdio};
+
+use crate::skip::unless_skipped;
 
 /// What [`require_ffmpeg!`](crate::require_ffmpeg) calls: whether ffmpeg and ffprobe are on this machine, loud where they
 /// are not.
@@ -9,17 +10,12 @@ use std::process::{Command, Stdio};
 /// # Panics
 /// They are not, and the variable `CI` is `true`.
 pub fn ffmpeg_available_or_skipped(test: &str) -> bool {
-    if ["ffmpeg", "ffprobe"].into_iter().all(runs) {
-        return true;
-    }
-    assert!(
-        std::env::var("CI").as_deref() != Ok("true"),
-        "ffmpeg or ffprobe not found, and with CI=true no test is skipped; run scripts/setup-test.sh"
-    );
-    // Not `eprintln!`, whose output the test harness keeps to itself when a test passes.
-    let line = format!("SKIPPED: {test}: ffmpeg or ffprobe not found; run scripts/setup-test.sh\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    false
+    unless_skipped(
+        ["ffmpeg", "ffprobe"].into_iter().all(runs),
+        test,
+        "ffmpeg or ffprobe not found",
+        "run scripts/setup-test.sh",
+    )
 }
 
 fn runs(program: &str) -> bool {

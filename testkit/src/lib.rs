@@ -13,6 +13,7 @@ mod nsq;
 mod proxy;
 mod s3;
 mod server_process;
+mod skip;
 mod smtp;
 
 pub use azure::{AzureServer, azure_available_or_skipped};

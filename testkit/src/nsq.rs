@@ -5,7 +5,6 @@
 // A test can do nothing with an error of its server but end.
 #![allow(clippy::expect_used)]
 
-use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::server_process::{ServerDirectory, ServerProcess, free_port};
+use crate::skip::unless_skipped;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 const HTTP_LIMIT: Duration = Duration::from_secs(10);
@@ -31,17 +31,12 @@ pub fn nsq_available() -> bool {
 /// # Panics
 /// The answer is no and the variable `CI` is `true`.
 pub fn nsq_available_or_skipped(test: &str) -> bool {
-    if nsq_available() {
-        return true;
-    }
-    assert!(
-        std::env::var("CI").as_deref() != Ok("true"),
-        "nsqd or nsqlookupd not found, and with CI=true no test is skipped; run scripts/build-nsq.sh"
-    );
-    // Not `eprintln!`, whose output the test harness keeps to itself when a test passes.
-    let line = format!("SKIPPED: {test}: nsqd or nsqlookupd not found; run scripts/build-nsq.sh\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    false
+    unless_skipped(
+        nsq_available(),
+        test,
+        "nsqd or nsqlookupd not found",
+        "run scripts/build-nsq.sh",
+    )
 }
 
 /// Returns from the test that calls it, saying so, where nsqd is not on this machine.

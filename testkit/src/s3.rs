@@ -4,13 +4,13 @@
 #![allow(clippy::expect_used)]
 
 use std::fs;
-use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use crate::server_process::{ServerDirectory, ServerProcess, free_port};
+use crate::skip::unless_skipped;
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 const BUCKET: &str = "pictures";
@@ -22,17 +22,12 @@ const SECRET_KEY: &str = "test-secret";
 /// # Panics
 /// It was not, and the variable `CI` is `true`.
 pub fn s3_available_or_skipped(test: &str) -> bool {
-    if program().is_file() {
-        return true;
-    }
-    assert!(
-        std::env::var("CI").as_deref() != Ok("true"),
-        "s3s-fs not found in .tools, and with CI=true no test is skipped; run scripts/build-s3.sh"
-    );
-    // Not `eprintln!`, whose output the test harness keeps to itself when a test passes.
-    let line = format!("SKIPPED: {test}: s3s-fs not found in .tools; run scripts/build-s3.sh\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    false
+    unless_skipped(
+        program().is_file(),
+        test,
+        "s3s-fs not found in .tools",
+        "run scripts/build-s3.sh",
+    )
 }
 
 /// Returns from the test that calls it, saying so, where s3s-fs was not built.
