@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::eventually;
+
 /// Talks HTTP to a receiver.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -172,6 +174,19 @@ impl Client {
                 all.insert(record.id, record);
             }
         }
+    }
+
+    /// Waits until everybody who is to be told of the image's job was; all about the image then.
+    ///
+    /// # Panics
+    /// When that is not so after `deadline`.
+    pub async fn wait_until_told(&self, id: i64, deadline: Duration) -> Value {
+        eventually(&format!("image {id} is told of"), deadline, async || {
+            let detail = self.detail(id).await?;
+            let told = detail["job"]["notifications"].as_array()?;
+            (!told.is_empty() && told.iter().all(|told| told["state"] == "sent")).then_some(detail)
+        })
+        .await
     }
 
     /// Waits until every one of `ids` has a final state.

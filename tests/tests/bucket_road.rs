@@ -26,7 +26,7 @@ async fn uploads_and_what_is_made_of_them_lie_in_the_bucket_and_are_shown_from_t
     let picture = upload(&client, &samples.join("obama2.jpg"), "cat.jpg").await;
     let film = upload(&client, &films.join("bikes.mp4"), "clip.mp4").await;
 
-    let detail = until_told(&client, picture).await;
+    let detail = client.wait_until_told(picture, DEADLINE).await;
     assert_eq!(detail["status"], "processed", "{detail}");
     assert_eq!(detail["people"], Value::from(vec!["obama"]));
     let path = detail["path"].as_str().unwrap();
@@ -34,7 +34,7 @@ async fn uploads_and_what_is_made_of_them_lie_in_the_bucket_and_are_shown_from_t
         path.starts_with("s3://pictures/input/") && path.ends_with("/cat.jpg"),
         "{path}"
     );
-    let detail = until_told(&client, film).await;
+    let detail = client.wait_until_told(film, DEADLINE).await;
     assert_eq!(detail["status"], "processed", "{detail}");
 
     let bucket = stack.bucket.as_ref().unwrap().bucket();
@@ -98,7 +98,7 @@ async fn while_the_bucket_is_away_uploads_are_turned_away_and_work_waits_without
     assert_eq!(client.image(waiting).await.unwrap().status, "pending");
 
     stack.bucket.as_mut().unwrap().restart().await;
-    let detail = until_told(&client, waiting).await;
+    let detail = client.wait_until_told(waiting, DEADLINE).await;
     assert_eq!(detail["status"], "processed", "{detail}");
     for task in detail["tasks"].as_array().unwrap() {
         assert_eq!(
@@ -117,14 +117,4 @@ async fn upload(client: &Client, file: &Path, name: &str) -> i64 {
         .unwrap();
     assert_eq!(status, 202, "{body}");
     body["id"].as_i64().unwrap()
-}
-
-/// Waits until everybody who is to be told of the image's job was.
-async fn until_told(client: &Client, id: i64) -> Value {
-    eventually(&format!("image {id} is told of"), DEADLINE, async || {
-        let detail = client.detail(id).await?;
-        let told = detail["job"]["notifications"].as_array()?;
-        (!told.is_empty() && told.iter().all(|told| told["state"] == "sent")).then_some(detail)
-    })
-    .await
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use safelight_testkit::{ReceivedMail, require_ffmpeg, require_nsq, require_smtp};
-use safelight_tests::{Client, Stack, eventually, photographs};
+use safelight_tests::{Client, Stack, photographs};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -25,16 +25,6 @@ async fn upload(client: &Client, file: &Path, name: &str, email: &str) -> i64 {
         "{body}"
     );
     body["id"].as_i64().unwrap()
-}
-
-/// Waits until everybody who is to be told of the image's job was.
-async fn until_told(client: &Client, id: i64) -> Value {
-    eventually(&format!("image {id} is told of"), DEADLINE, async || {
-        let detail = client.detail(id).await?;
-        let told = detail["job"]["notifications"].as_array()?;
-        (!told.is_empty() && told.iter().all(|told| told["state"] == "sent")).then_some(detail)
-    })
-    .await
 }
 
 fn mails_to(stack: &Stack, email: &str) -> Vec<ReceivedMail> {
@@ -70,7 +60,7 @@ async fn an_upload_becomes_what_was_promised_and_one_mail_with_it() {
     let film = upload(&client, &films.join("bikes.mp4"), "clip.mp4", "clip@example.org").await;
     let neither = upload(&client, &text, "upload.mp4", "text@example.org").await;
 
-    let detail = until_told(&client, picture).await;
+    let detail = client.wait_until_told(picture, DEADLINE).await;
     assert_eq!(
         (&detail["status"], &detail["name"]),
         (&"processed".into(), &"cat.jpg".into())
@@ -81,13 +71,13 @@ async fn an_upload_becomes_what_was_promised_and_one_mail_with_it() {
     let small = client.fetch("/images/1/outputs/thumbnail-small").await.unwrap();
     assert_eq!(image::load_from_memory(&small).unwrap().width(), 120);
 
-    let detail = until_told(&client, film).await;
+    let detail = client.wait_until_told(film, DEADLINE).await;
     assert_eq!(detail["status"], "processed", "{detail}");
     let mut made = outputs(&detail);
     made.sort_unstable();
     assert_eq!(made, [("animation", "clip.gif"), ("frame", "clip_f.png")]);
 
-    let detail = until_told(&client, neither).await;
+    let detail = client.wait_until_told(neither, DEADLINE).await;
     assert_eq!(detail["status"], "failed");
     let why = "the file is neither a picture nor a film";
     assert_eq!(detail["reason"], why);
@@ -163,7 +153,7 @@ async fn while_the_transformer_is_away_its_work_waits_and_recognition_goes_on() 
     );
 
     stack.transformer.start();
-    let detail = until_told(&client, waiting).await;
+    let detail = client.wait_until_told(waiting, DEADLINE).await;
     assert_eq!(detail["status"], "processed");
     for task in detail["tasks"].as_array().unwrap() {
         assert_eq!(
