@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use safelight_testkit::{require_ffmpeg, require_nsq, require_s3, require_smtp};
-use safelight_tests::{Client, Stack, eventually, photographs};
+use safelight_tests::{Client, Stack, photographs};
 use serde_json::{Value, json};
 
 /// Long enough for a slow machine; nothing waits for it to pass.

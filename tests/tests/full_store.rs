@@ -38,7 +38,7 @@ async fn while_the_store_is_full_uploads_are_refused_and_what_was_taken_waits() 
         return;
     };
     require_nsq!();
-    if !SmallStore::is_possible() {
+    if !SmallStore::is_possible("full_store") {
         return;
     }
     let mut stack = Stack::builder().small_store(16).start().await;
