@@ -16,14 +16,7 @@ async fn main() -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals();
     let address = arguments.listen();
     // Uploads lie in the store, and what was made of them.
-    let store = arguments
-        .store
-        .url
-        .is_some()
-        .then(|| Store::open(&arguments.store));
-    let store = store
-        .transpose()
-        .unwrap_or_else(|error| configuration_error(error));
+    let store = Store::open_if_named(&arguments.store).unwrap_or_else(|error| configuration_error(error));
     let library = Library::with_store(&arguments.media, store.as_ref())
         .unwrap_or_else(|error| configuration_error(error));
     let database = match arguments.database.open().await {

@@ -37,10 +37,7 @@ async fn main() -> anyhow::Result<()> {
         .configuration()
         .unwrap_or_else(|wrong| configuration_error(wrong));
     // Without a store mails show no pictures; they lead to them all the same.
-    let store = match arguments.store.url {
-        Some(_) => Some(Store::open(&arguments.store).unwrap_or_else(|wrong| configuration_error(wrong))),
-        None => None,
-    };
+    let store = Store::open_if_named(&arguments.store).unwrap_or_else(|wrong| configuration_error(wrong));
     let shutdown = Shutdown::on_signals();
     let readiness = Readiness::new(shutdown.clone());
     let listen = arguments.ops.listen;

@@ -15,14 +15,7 @@ async fn main() -> anyhow::Result<()> {
     metrics::install();
     let shutdown = Shutdown::on_signals();
     let library = Library::new(&arguments.media).unwrap_or_else(|error| configuration_error(error));
-    let store = arguments
-        .store
-        .url
-        .is_some()
-        .then(|| Store::open(&arguments.store));
-    let store = store
-        .transpose()
-        .unwrap_or_else(|error| configuration_error(error));
+    let store = Store::open_if_named(&arguments.store).unwrap_or_else(|error| configuration_error(error));
     if let Some(tried) = store.clone()
         && let Ok(Err(error @ StoreError::Overwrites)) =
             tokio::task::spawn_blocking(move || tried.check()).await

@@ -71,10 +71,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let _telemetry = telemetry::init("recognizer");
     metrics::install();
     // Uploads lie in the store.
-    let store = args.store.url.is_some().then(|| Store::open(&args.store));
-    let store = store
-        .transpose()
-        .unwrap_or_else(|error| configuration_error(error));
+    let store = Store::open_if_named(&args.store).unwrap_or_else(|error| configuration_error(error));
     let library =
         Library::with_store(&args.media, store.as_ref()).unwrap_or_else(|error| configuration_error(error));
     let url = args

@@ -59,6 +59,14 @@ impl Store {
         Self::open_in(args, std::env::vars_os().filter_map(unicode))
     }
 
+    /// As [`Store::open`], for a program that does without a store; `None` where no URL was given.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_if_named(args: &StoreArgs) -> Result<Option<Self>, ConfigError> {
+        args.url.as_ref().map(|_| Self::open(args)).transpose()
+    }
+
     /// As [`Store::open`], with these variables in place of the environment.
     ///
     /// # Errors
